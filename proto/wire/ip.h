@@ -1,0 +1,48 @@
+// IPv4 (RFC 791) and IPv6 (RFC 8200) headers: parse to one small value for both, emit from it.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+
+#include "proto/base/addr.h"
+#include "proto/base/bytes.h"
+#include "proto/base/drop.h"
+
+namespace pollux::wire {
+
+inline constexpr std::uint8_t kProtoIcmp = 1;
+inline constexpr std::uint8_t kProtoTcp = 6;
+inline constexpr std::uint8_t kProtoUdp = 17;
+inline constexpr std::uint8_t kProtoIcmpV6 = 58;
+
+struct IpHeader {
+  IpAddr src;
+  IpAddr dst;
+  std::uint8_t protocol = 0;   ///< of the payload, past all extension headers
+  std::uint8_t hop_limit = 64;
+  std::uint8_t tos = 0;        ///< DSCP and ECN
+  std::uint16_t id = 0;        ///< IPv4 only; 0 with DF set (RFC 6864)
+  std::uint16_t header_size = 0;   ///< octets to the payload, options/extension headers included
+  std::uint16_t payload_size = 0;  ///< octets of payload, by the header's own length
+
+  bool is_v4() const { return dst.is_v4(); }
+};
+
+inline constexpr std::size_t kIpv4HeaderSize = 20;
+inline constexpr std::size_t kIpv6HeaderSize = 40;
+constexpr std::size_t ip_header_size(bool v4) { return v4 ? kIpv4HeaderSize : kIpv6HeaderSize; }
+
+/// Parses the IP header(s) in front of `packet`. One truth for the length: total length must
+/// fit into the packet; what lies behind it is ignored. IPv4 options and at most
+/// kMaxExtensionHeaders IPv6 extension headers are walked with bounds. Returns the reason when the
+/// packet must be dropped: ip_malformed, ip_checksum, ip_source_route, ip_fragment,
+/// ip_extension_headers. An IPv6 atomic fragment (offset 0, no more) passes (RFC 6946).
+std::variant<IpHeader, DropReason> parse_ip(Bytes packet, bool verify_checksum);
+
+inline constexpr unsigned kMaxExtensionHeaders = 8;
+
+/// Writes an option-less header for `payload_size` octets of payload, IPv4 checksum included.
+/// Uses src, dst, protocol, hop_limit, tos, id. `out` must hold ip_header_size(). Returns its size.
+std::size_t emit_ip(const IpHeader& h, std::size_t payload_size, MutableBytes out);
+
+}  // namespace pollux::wire
