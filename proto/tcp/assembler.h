@@ -1,0 +1,53 @@
+// Out-of-order store (RFC 9293 3.10.7.4, SHLD-31): segments that wait for a gap to fill, bounded in
+// pieces and octets, sub-linear in the number of holes. First-accepted octets win; they are never
+// stored twice or delivered twice.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "proto/base/buffer.h"
+#include "proto/base/seq.h"
+#include "proto/wire/tcp.h"
+
+namespace pollux::tcp {
+
+class Assembler {
+ public:
+  static constexpr std::size_t kMaxPieces = 1024;  ///< slices held at once
+
+  enum class Insert : std::uint8_t { stored, duplicate, no_room };
+
+  /// Stores the parts of `payload` (first octet at `at`) that are not there yet. The caller has
+  /// trimmed it to the receive window, so everything lies within 2^30 of everything else. `no_room`
+  /// stores nothing: kMaxPieces would be passed. Touching ranges count as one for SACK.
+  Insert insert(Seq at, Slice payload);
+  /// The piece that begins at or before `next` and ends after it, trimmed to begin at `next`, taken
+  /// out; empty when there is none. Pieces that end at or before `next` are dropped on the way.
+  Slice take(Seq next);
+  bool empty() const { return size_ == 0; }
+  std::size_t bytes() const { return bytes_; }    ///< octets held
+  std::size_t pieces() const { return size_; }
+  /// Contiguous ranges for the SACK option, that of the latest insert first (RFC 2018 4), then the
+  /// ones before in recency as far as known. Returns how many were written.
+  std::size_t sack_blocks(std::span<wire::SackBlock> out) const;
+  void clear();
+
+ private:
+  struct Piece {
+    Seq begin;
+    Slice data;
+    Seq end() const { return begin + data.size(); }
+  };
+  // Implementation's choice (the bound above and O(log n + small) per insert hold); an empty
+  // Assembler owns no heap memory beyond its own few words.
+  std::vector<std::vector<Piece>> blocks_;
+  std::size_t size_ = 0;
+  std::size_t bytes_ = 0;
+  Seq recent_[4]{};
+  std::uint8_t recent_count_ = 0;
+};
+
+}  // namespace pollux::tcp

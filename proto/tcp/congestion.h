@@ -1,0 +1,100 @@
+// Congestion control: a closed set behind one small interface, no virtual call. Octets
+// everywhere; integer arithmetic only. It owns cwnd and ssthresh and never points back at the
+// connection.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <variant>
+
+#include "proto/base/time.h"
+
+namespace pollux::tcp {
+
+enum class CcKind : std::uint8_t { reno, cubic };
+std::string_view to_string(CcKind k);
+
+/// What one acknowledgement did.
+struct AckEvent {
+  Instant now;
+  std::uint32_t acked = 0;        ///< octets newly acknowledged, cumulatively or by SACK
+  std::uint32_t in_flight = 0;    ///< octets outstanding before this ACK
+  Duration srtt{};                ///< zero before the first sample
+  Duration rtt{};                 ///< this ACK's sample, zero when there is none
+  bool cwnd_limited = false;      ///< the sender was held by cwnd, not by data or window (RFC 7661)
+  bool round_start = false;       ///< first ACK of a new round trip (for HyStart++)
+};
+
+/// RFC 5681 slow start and congestion avoidance with byte counting, L = 2 (RFC 3465).
+class Reno {
+ public:
+  explicit Reno(std::uint32_t mss);
+  void on_ack(const AckEvent& e);
+  void on_loss(Instant now, std::uint32_t in_flight);  ///< enters recovery: once per window
+  void on_rto(Instant now, std::uint32_t in_flight);   ///< (RFC 5681 (4)): cwnd = 1 MSS
+  void on_idle(Duration idle, Duration rto);           ///< restart window (RFC 5681 4.1)
+  std::uint32_t cwnd() const { return cwnd_; }
+  std::uint32_t ssthresh() const { return ssthresh_; }
+  void set_mss(std::uint32_t mss);
+
+ private:
+  std::uint32_t mss_;
+  std::uint32_t cwnd_;
+  std::uint32_t ssthresh_ = UINT32_MAX;
+  std::uint32_t acked_ = 0;  ///< octets toward the next increase in congestion avoidance
+};
+
+/// RFC 9438 with HyStart++ (RFC 9406) in slow start. Fast convergence, the Reno-friendly region,
+/// C = 0.4, beta = 0.7; integer arithmetic (cube root by Newton's method on 64-bit integers).
+class Cubic {
+ public:
+  explicit Cubic(std::uint32_t mss);
+  void on_ack(const AckEvent& e);
+  void on_loss(Instant now, std::uint32_t in_flight);
+  void on_rto(Instant now, std::uint32_t in_flight);
+  void on_idle(Duration idle, Duration rto);
+  std::uint32_t cwnd() const { return cwnd_; }
+  std::uint32_t ssthresh() const { return ssthresh_; }
+  void set_mss(std::uint32_t mss);
+
+ private:
+  void slow_start(const AckEvent& e);
+  void avoid(const AckEvent& e);
+  std::uint32_t mss_;
+  std::uint32_t cwnd_;
+  std::uint32_t ssthresh_ = UINT32_MAX;
+  std::uint32_t w_max_ = 0;       ///< octets
+  std::uint32_t w_est_ = 0;       ///< octets, the Reno-friendly estimate
+  std::uint32_t k_ms_ = 0;        ///< K of RFC 9438 4.2, milliseconds
+  std::uint32_t acked_ = 0;
+  std::uint32_t est_acked_ = 0;
+  Instant epoch_{};               ///< start of the current avoidance period; zero: none
+  // HyStart++ (RFC 9406 4.2); RTTs in microseconds
+  std::uint32_t last_round_min_us_ = UINT32_MAX;
+  std::uint32_t round_min_us_ = UINT32_MAX;
+  std::uint32_t css_baseline_us_ = UINT32_MAX;
+  std::uint8_t round_samples_ = 0;
+  std::uint8_t css_rounds_ = 0;
+  bool css_ = false;
+};
+
+/// Initial window: min(10 MSS, max(2 MSS, 14600)) (RFC 6928).
+std::uint32_t initial_window(std::uint32_t mss);
+
+class CongestionControl {
+ public:
+  CongestionControl(CcKind kind, std::uint32_t mss);
+  void on_ack(const AckEvent& e) { std::visit([&](auto& c) { c.on_ack(e); }, v_); }
+  void on_loss(Instant now, std::uint32_t in_flight) { std::visit([&](auto& c) { c.on_loss(now, in_flight); }, v_); }
+  void on_rto(Instant now, std::uint32_t in_flight) { std::visit([&](auto& c) { c.on_rto(now, in_flight); }, v_); }
+  void on_idle(Duration idle, Duration rto) { std::visit([&](auto& c) { c.on_idle(idle, rto); }, v_); }
+  void set_mss(std::uint32_t mss) { std::visit([&](auto& c) { c.set_mss(mss); }, v_); }
+  std::uint32_t cwnd() const { return std::visit([](auto& c) { return c.cwnd(); }, v_); }
+  std::uint32_t ssthresh() const { return std::visit([](auto& c) { return c.ssthresh(); }, v_); }
+  CcKind kind() const { return static_cast<CcKind>(v_.index()); }
+
+ private:
+  std::variant<Reno, Cubic> v_;
+};
+
+}  // namespace pollux::tcp

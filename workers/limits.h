@@ -1,0 +1,17 @@
+// Every bound of one worker, by name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pollux::limits {
+
+inline constexpr std::size_t kMaxWorkers = 64;
+inline constexpr std::size_t kMaxPacket = 65535;         ///< octets of one IP packet
+inline constexpr std::size_t kBatch = 64;                ///< packets per turn
+inline constexpr std::size_t kRingSlots = 2048;          ///< packets per ring
+inline constexpr std::size_t kMaxConnections = 1 << 20;  ///< per worker
+inline constexpr std::size_t kSynBacklog = 4096;         ///< half-open connections per worker
+inline constexpr std::size_t kTxParts = 64;              ///< pieces of memory in one packet
+
+}  // namespace pollux::limits

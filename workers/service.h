@@ -1,0 +1,123 @@
+// The API that applications see: a Service is told what happens on its connections, a Stream is
+// one connection. Everything runs on the worker that owns the connection; one Service object per
+// worker, so nothing here is shared.
+//
+// An echo server:
+//
+//   class Echo final : public Service {
+//     void on_readable(Stream& s) override {
+//       while (!s.peek().empty()) {
+//         const std::size_t n = s.write(s.peek());   // zero-copy, as much as fits
+//         if (n == 0) return s.want_writable();       // on_writable comes when there is room
+//         s.consume(n);
+//       }
+//       if (s.peer_closed()) s.shutdown_write();      // half-close: after all data went back
+//     }
+//     void on_writable(Stream& s) override { on_readable(s); }
+//   };
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "proto/base/addr.h"
+#include "proto/base/buffer.h"
+#include "proto/base/time.h"
+
+namespace pollux {
+
+class Shard;
+struct ConnEntry;
+
+/// Per-connection state of a service; destroyed after on_closed.
+class Session {
+ public:
+  virtual ~Session() = default;
+};
+
+/// Why a connection ended (RFC 9293 MUST-12: the application learns close from abort).
+enum class CloseReason : std::uint8_t {
+  normal,        ///< both sides closed
+  reset,         ///< the peer sent RST
+  timeout,       ///< R2, user timeout or keep-alive gave up
+  refused,       ///< active open answered by RST
+  aborted,       ///< abort() or the end of a drain
+  unreachable,   ///< hard ICMP error while opening
+};
+std::string_view to_string(CloseReason r);
+
+/// One connection, as its service sees it. A Stream is a handle: valid inside callbacks and until
+/// on_closed returned.
+class Stream {
+ public:
+  Stream(Shard& shard, ConnEntry& entry) : shard_(&shard), entry_(&entry) {}
+
+  /// The first contiguous piece of received data that was not consumed; empty when there is none.
+  Slice peek() const;
+  /// Gives back `n` octets (at most what was received); the window opens by that much.
+  void consume(std::size_t n);
+  /// Received octets that wait.
+  std::size_t readable() const;
+  /// Copies up to out.size() octets out and consumes them.
+  std::size_t read(MutableBytes out);
+
+  /// Queues as much of `data` as the send buffer takes, without copying; returns octets taken, 0
+  /// when the buffer is full or the write side is shut.
+  std::size_t write(const Slice& data);
+  /// The same, copying.
+  std::size_t write(Bytes data);
+  /// Octets that write() would take now.
+  std::size_t writable() const;
+  /// Asks for one on_writable when a good part of the send buffer is free again.
+  void want_writable();
+
+  /// Sends FIN after what is queued; reading goes on.
+  void shutdown_write();
+  /// RST now; on_closed follows with `aborted`.
+  void abort();
+  /// The peer's FIN has arrived and all data before it is in the receive queue.
+  bool peer_closed() const;
+  bool write_shut() const;
+
+  void set_nodelay(bool on);  ///< Nagle off (MUST-17)
+  /// One on_timer at `deadline` (kNever cancels); one timer per connection.
+  void set_timer(Instant deadline);
+  /// The instant of this turn of the loop.
+  Instant now() const;
+
+  const Endpoint& local() const;
+  const Endpoint& remote() const;
+  std::uint64_t id() const;  ///< unique within the worker
+
+  void attach(std::unique_ptr<Session> session);
+  /// The attached session, or nullptr. The service knows its own type.
+  template <class T>
+  T* session() const {
+    return static_cast<T*>(session_base());
+  }
+
+ private:
+  Session* session_base() const;
+  Shard* shard_;
+  ConnEntry* entry_;
+};
+
+class Service {
+ public:
+  virtual ~Service() = default;
+  virtual std::string_view name() const = 0;
+  virtual void on_open(Stream&) {}
+  /// There is data to peek(), or the peer closed.
+  virtual void on_readable(Stream&) {}
+  virtual void on_writable(Stream&) {}
+  /// The peer's FIN came (once, after the on_readable for the data before it). The default closes
+  /// the other direction too.
+  virtual void on_peer_closed(Stream& s) { s.shutdown_write(); }
+  virtual void on_timer(Stream&) {}
+  /// Last call. Nothing can be sent any more.
+  virtual void on_closed(Stream&, CloseReason) {}
+};
+
+}  // namespace pollux
