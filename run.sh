@@ -1,0 +1,329 @@
+#!/usr/bin/env bash
+# One door to everything: set up, build, run, try, test and measure pollux. `./run.sh help` tells how.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# The one list of Debian/Ubuntu packages: build, libraries, then what tests and demo call.
+PACKAGES=(
+  cmake ninja-build g++ ccache pkg-config
+  libboost-dev libtbb-dev libspdlog-dev libfmt-dev libbenchmark-dev libtomlplusplus-dev
+  libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev libmnl-dev
+  python3 iproute2 iputils-ping netcat-openbsd socat curl iperf iperf3 hping3 tcpdump nftables
+  ethtool procps
+)
+PYTHON=/usr/bin/python3
+SUITES=(unit sim e2e sanitize)
+
+say() { printf '==> %s\n' "$*"; }
+die() {
+  printf 'run.sh: %s\n' "$*" >&2
+  exit "${2:-1}"
+}
+usage_error() {
+  printf 'run.sh: %s; see ./run.sh help\n' "$*" >&2
+  exit 2
+}
+
+usage() {
+  cat <<'TEXT'
+usage: ./run.sh [VERB] [ARGUMENTS]
+
+  setup                       install the packages that are missing (nothing when all are there)
+  build [PRESET]              set up if needed, configure and build; release (default), debug,
+                              asan or tsan, into build/PRESET
+  up [CONFIG] [--netns NAME]  build, then run the daemon in the foreground with conf/pollux.toml
+                              or CONFIG; Ctrl-C drains and ends it. With --netns inside that
+                              network namespace, made (and removed) when it is not there
+  demo                        build, then ping, curl, bulk each way and round trips in a private
+                              namespace; prints one table
+  test [SUITE...]             build what is needed and run unit, sim, e2e, sanitize (default all);
+                              the last line is `N passed, N failed`
+  bench [SUITE...] [--quick]  measure; results in build/bench
+  help                        this text
+
+No verb means `up`. Verbs that need rights use sudo unless run as root.
+TEXT
+}
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+missing_packages() {
+  local package
+  for package in "${PACKAGES[@]}"; do
+    [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] ||
+      printf '%s\n' "$package"
+  done
+}
+
+setup() {
+  command -v dpkg-query >/dev/null || die "setup needs Debian or Ubuntu (no dpkg here)"
+  local missing
+  mapfile -t missing < <(missing_packages)
+  if [[ ${#missing[@]} -eq 0 ]]; then
+    say "setup: all ${#PACKAGES[@]} packages are installed"
+    return
+  fi
+  say "setup: installing ${missing[*]}"
+  as_root apt-get update -q || return
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+# build PRESET [TARGET...]: no targets means everything. Callers may test the result, which
+# switches `set -e` off in here: hence the `|| return`.
+build() {
+  local preset=${1:-release}
+  shift || true
+  case $preset in
+    release | debug | asan | tsan) ;;
+    *) usage_error "no preset '$preset' (release, debug, asan, tsan)" ;;
+  esac
+  setup || return
+  say "build: preset $preset into build/$preset"
+  local wrap=()
+  # GCC 12's TSan cannot map its shadow under wide address randomisation, and CMake runs the
+  # test programs once to list their tests.
+  [[ $preset == tsan ]] && wrap=(setarch "$(uname -m)" -R)
+  "${wrap[@]}" cmake --preset "$preset" -Wno-dev --log-level=WARNING || return
+  if [[ $# -gt 0 ]]; then
+    "${wrap[@]}" cmake --build "build/$preset" --target "$@"
+  else
+    "${wrap[@]}" cmake --build "build/$preset"
+  fi
+}
+
+# ---- up -----------------------------------------------------------------------------------------
+
+DAEMON_PID=
+MADE_NETNS=
+
+up_cleanup() {
+  trap - EXIT
+  if [[ -n $DAEMON_PID ]] && [[ -d /proc/$DAEMON_PID ]]; then
+    up_signal TERM
+    wait "$DAEMON_PID" 2>/dev/null || true
+  fi
+  if [[ -n $MADE_NETNS ]]; then
+    as_root ip netns del "$MADE_NETNS" 2>/dev/null || true
+    MADE_NETNS=
+  fi
+}
+
+# Passes a signal on; the daemon has its own process group, so Ctrl-C reaches it once, from here.
+up_signal() { [[ -z $DAEMON_PID ]] || as_root kill -"$1" "$DAEMON_PID" 2>/dev/null || true; }
+
+up_netns() {
+  local name=$1
+  if [[ ! -e /run/netns/$name ]]; then
+    say "up: creating network namespace $name"
+    as_root ip netns add "$name"
+    MADE_NETNS=$name
+  fi
+  as_root ip -n "$name" link set lo up
+}
+
+up_wait() {
+  local status=0
+  while true; do
+    status=0
+    wait "$DAEMON_PID" || status=$?
+    # A trapped signal ends `wait` early; the daemon is still draining then.
+    if [[ $status -gt 128 ]] && [[ -d /proc/$DAEMON_PID ]]; then continue; fi
+    [[ $status -le 128 ]] || { status=0; wait "$DAEMON_PID" || status=$?; }
+    break
+  done
+  DAEMON_PID=
+  return "$status"
+}
+
+up() {
+  local config='' netns=''
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --netns)
+        [[ $# -ge 2 ]] || usage_error "--netns needs a name"
+        netns=$2
+        shift
+        ;;
+      --netns=*) netns=${1#--netns=} ;;
+      -*) usage_error "up: unknown option '$1'" ;;
+      *)
+        [[ -z $config ]] || usage_error "up takes one configuration"
+        config=$1
+        ;;
+    esac
+    shift
+  done
+  config=${config:-conf/pollux.toml}
+  [[ -r $config ]] || die "cannot read $config" 2
+  build release pollux
+
+  local inside=()
+  trap up_cleanup EXIT
+  trap 'up_signal INT' INT
+  trap 'up_signal TERM' TERM HUP
+  if [[ -n $netns ]]; then
+    up_netns "$netns"
+    inside=(ip netns exec "$netns")
+  fi
+  say "up: running the daemon with $config${netns:+ in namespace $netns}; Ctrl-C ends it"
+  local sudo=()
+  [[ $EUID -eq 0 ]] || sudo=(sudo)
+  set -m
+  "${sudo[@]}" "${inside[@]}" build/release/pollux run -c "$config" &
+  DAEMON_PID=$!
+  set +m
+  up_wait
+}
+
+demo() {
+  build release
+  say "demo: daemon and kernel clients in a private network namespace"
+  as_root "$PYTHON" tests/e2e/demo.py "$@"
+}
+
+# ---- test ---------------------------------------------------------------------------------------
+
+PASSED=0
+FAILED=0
+count() {  # count NAME PASSED FAILED
+  PASSED=$((PASSED + $2))
+  FAILED=$((FAILED + $3))
+  say "$1: $2 passed, $3 failed"
+}
+
+# Runs a command that prints its own details and ends with `N passed, N failed`.
+run_counted() {
+  local name=$1 log status=0 line
+  shift
+  log=$(mktemp)
+  "$@" 2>&1 | tee "$log" || status=$?
+  line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1 || true)
+  rm -f "$log"
+  if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+    count "$name" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+    # Died after it had counted: that is a failure of its own.
+    if [[ $status -ne 0 && ${BASH_REMATCH[2]} -eq 0 ]]; then count "$name (exit $status)" 0 1; fi
+  else
+    count "$name (no result, exit $status)" 0 1
+  fi
+}
+
+# ctest of the release build for the labels that match.
+run_ctest() {
+  local name=$1 labels=$2 log status=0 total=0 failed=0
+  log=$(mktemp)
+  ctest --test-dir build/release -L "^($labels)\$" -j "$(nproc)" --output-on-failure \
+    --progress --timeout 600 >"$log" 2>&1 || status=$?
+  # "98% tests passed, 2 tests failed out of 120"
+  if [[ $(<"$log") =~ ([0-9]+)\ tests?\ failed\ out\ of\ ([0-9]+) ]]; then
+    failed=${BASH_REMATCH[1]}
+    total=${BASH_REMATCH[2]}
+  fi
+  [[ $status -eq 0 ]] || sed 's/.*\r//' "$log" | grep -v '^$'
+  rm -f "$log"
+  if [[ $total -eq 0 ]]; then
+    count "$name (ran nothing)" 0 1
+  else
+    count "$name" $((total - failed)) "$failed"
+  fi
+}
+
+# One GoogleTest program, run in one piece: sanitizers start slowly.
+run_gtest() {
+  local name=$1 log status=0 passed failed
+  shift
+  log=$(mktemp)
+  "$@" --gtest_brief=1 >"$log" 2>&1 || status=$?
+  passed=$(sed -nE 's/^\[  PASSED  \] ([0-9]+) tests?\.$/\1/p' "$log" | tail -n 1)
+  failed=$(sed -nE 's/^ *\[  FAILED  \] ([0-9]+) tests?, listed below:$/\1/p' "$log" | tail -n 1)
+  passed=${passed:-0} failed=${failed:-0}
+  if [[ $status -ne 0 || $passed -eq 0 ]]; then
+    tail -n 200 "$log"
+    [[ $failed -gt 0 ]] || failed=1  # crashed, or a sanitizer ended it
+  fi
+  rm -f "$log"
+  count "$name" "$passed" "$failed"
+}
+
+# Builds for a suite; what does not build is one failure.
+test_build() {
+  build "$@" && return
+  count "build $1" 0 1
+  return 1
+}
+
+test_unit() {
+  test_build release || return 0
+  run_ctest unit 'proto|workers|engine'
+  run_counted tidy "$PYTHON" tests/tidy_test.py
+}
+
+test_sim() {
+  test_build release || return 0
+  run_ctest sim sim
+}
+
+run_e2e() {  # run_e2e NAME PRESET MODULE...
+  local name=$1 preset=$2
+  shift 2
+  run_counted "$name" as_root env POLLUX_PRESET="$preset" POLLUX_LONG="${POLLUX_LONG:-}" \
+    "$PYTHON" tests/e2e/run.py "$@"
+}
+
+test_e2e() {
+  test_build release pollux || return 0
+  run_e2e e2e release
+}
+
+test_sanitize() {
+  export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
+  export UBSAN_OPTIONS=print_stacktrace=1
+  test_build asan || return 0
+  local program
+  for program in build/asan/tests/*_tests; do
+    run_gtest "asan $(basename "$program")" "$program"
+  done
+  run_e2e 'asan e2e' asan sanitized
+  test_build tsan pollux workers_tests engine_tests || return 0
+  for program in build/tsan/tests/{workers,engine}_tests; do
+    run_gtest "tsan $(basename "$program")" setarch "$(uname -m)" -R "$program"
+  done
+  run_e2e 'tsan e2e' tsan sanitized
+}
+
+run_tests() {
+  local suite
+  [[ $# -gt 0 ]] || set -- "${SUITES[@]}"
+  for suite in "$@"; do
+    [[ " ${SUITES[*]} " == *" $suite "* ]] || usage_error "no suite '$suite' (${SUITES[*]})"
+  done
+  for suite in "$@"; do
+    say "test: $suite"
+    "test_$suite"
+  done
+  printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
+  [[ $FAILED -eq 0 && $PASSED -gt 0 ]]
+}
+
+bench() {
+  [[ -f bench/run.py ]] || die "bench: there are no benchmarks yet"
+  build release
+  say "bench: results go to build/bench"
+  as_root "$PYTHON" bench/run.py "$@"
+}
+
+verb=${1:-up}
+[[ $# -eq 0 ]] || shift
+case $verb in
+  setup) setup ;;
+  build) build "$@" ;;
+  up) up "$@" ;;
+  demo) demo "$@" ;;
+  test) run_tests "$@" ;;
+  bench) bench "$@" ;;
+  help | -h | --help) usage ;;
+  *) usage_error "unknown verb '$verb'" ;;
+esac
