@@ -13,10 +13,10 @@
 namespace pollux {
 
 struct PoolOptions {
-  std::uint32_t slot_size = 2048;      ///< usable octets per slot
+  std::uint32_t slot_size = 2048;  ///< usable octets per slot
   std::size_t max_slots = 1024;
-  std::size_t chunk_slots = 64;        ///< grows by this many
-  bool huge_pages = false;             ///< madvise(MADV_HUGEPAGE) on the chunks
+  std::size_t chunk_slots = 64;  ///< grows by this many
+  bool huge_pages = false;       ///< madvise(MADV_HUGEPAGE) on the chunks
 };
 
 /// A pool used by one thread. alloc() gives a buffer with refs == 0 (the first Slice takes it to 1)
@@ -39,9 +39,9 @@ class BufferPool final : public Recycler {
   const PoolOptions& options() const { return options_; }
 
  private:
+  struct Chunk;
   bool grow() noexcept;
   PoolOptions options_;
-  struct Chunk;
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<Buffer*> free_;
   std::size_t in_use_ = 0;
