@@ -13,8 +13,12 @@ namespace pollux {
 /// A counter with one writer. The add is a plain load and store: no lock prefix.
 class Counter {
  public:
-  void add(std::uint64_t n = 1) { v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
-  void sub(std::uint64_t n = 1) { v_.store(v_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed); }
+  void add(std::uint64_t n = 1) {
+    v_.store(v_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  void sub(std::uint64_t n = 1) {
+    v_.store(v_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed);
+  }
   void set(std::uint64_t n) { v_.store(n, std::memory_order_relaxed); }
   std::uint64_t get() const { return v_.load(std::memory_order_relaxed); }
 
@@ -23,11 +27,13 @@ class Counter {
 };
 
 // The names are those of `pollux show stats --json`.
-#define POLLUX_COUNTERS(X)                                                                       \
-  X(rx_packets) X(rx_bytes) X(tx_packets) X(tx_bytes) X(connections_open) X(connections_opened)  \
-  X(connections_closed) X(retransmitted_segments) X(out_of_order_segments) X(checksum_errors)    \
-  X(resets_sent) X(resets_received) X(syn_cookies_sent) X(syn_cookies_validated) X(memory_bytes) \
-  X(busy_ns) X(idle_ns) X(turns) X(sleeps) X(ring_full_drops) X(tx_drops)
+#define POLLUX_COUNTERS(X)                                                                  \
+  X(rx_packets)                                                                             \
+  X(rx_bytes)                                                                               \
+  X(tx_packets) X(tx_bytes) X(connections_open) X(connections_opened) X(connections_closed) \
+      X(retransmitted_segments) X(out_of_order_segments) X(checksum_errors) X(resets_sent)  \
+          X(resets_received) X(syn_cookies_sent) X(syn_cookies_validated) X(memory_bytes)   \
+              X(busy_ns) X(idle_ns) X(turns) X(sleeps) X(ring_full_drops) X(tx_drops)
 
 struct alignas(128) WorkerCounters {
 #define X(name) Counter name;

@@ -17,7 +17,7 @@ enum class ChecksumState : std::uint8_t {
 /// reference of. Trivially copyable: rings copy it.
 struct RxPacket {
   Buffer* buffer = nullptr;
-  std::uint32_t hash = 0;      ///< flow_hash of the packet's flow; 0 when it is not TCP/UDP
+  std::uint32_t hash = 0;  ///< flow_hash of the packet's flow; 0 when it is not TCP/UDP
   std::uint32_t length = 0;
   std::uint16_t offset = 0;
   std::uint16_t segment_size = 0;  ///< GSO size of a super-packet, else 0
@@ -30,11 +30,11 @@ struct RxPacket {
 /// before it returns, nothing is kept.
 struct TxPacket {
   std::span<const Bytes> parts;
-  std::uint16_t header_size = 0;    ///< IP and transport headers, all within parts[0]
-  std::uint16_t segment_size = 0;   ///< payload octets per segment when longer than one, else 0
-  std::uint16_t checksum_start = 0; ///< offset of the transport header
-  std::uint16_t checksum_offset = 0;///< of the checksum field within it
-  bool partial_checksum = false;    ///< the field holds the pseudo-header sum only
+  std::uint16_t header_size = 0;      ///< IP and transport headers, all within parts[0]
+  std::uint16_t segment_size = 0;     ///< payload octets per segment when longer than one, else 0
+  std::uint16_t checksum_start = 0;   ///< offset of the transport header
+  std::uint16_t checksum_offset = 0;  ///< of the checksum field within it
+  bool partial_checksum = false;      ///< the field holds the pseudo-header sum only
   bool v4 = true;
 };
 

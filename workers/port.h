@@ -10,9 +10,9 @@ namespace pollux {
 
 /// What a port can do with what it is given.
 struct PortCaps {
-  std::uint32_t mtu = 1500;      ///< octets of one IP packet on the wire
-  bool checksum = false;         ///< takes partial checksums
-  bool segmentation = false;     ///< takes super-packets up to 65,535 octets
+  std::uint32_t mtu = 1500;   ///< octets of one IP packet on the wire
+  bool checksum = false;      ///< takes partial checksums
+  bool segmentation = false;  ///< takes super-packets up to 65,535 octets
 };
 
 /// Where a worker transmits. Used by that worker's thread only.

@@ -39,12 +39,12 @@ class Session {
 
 /// Why a connection ended (RFC 9293 MUST-12: the application learns close from abort).
 enum class CloseReason : std::uint8_t {
-  normal,        ///< both sides closed
-  reset,         ///< the peer sent RST
-  timeout,       ///< R2, user timeout or keep-alive gave up
-  refused,       ///< active open answered by RST
-  aborted,       ///< abort() or the end of a drain
-  unreachable,   ///< hard ICMP error while opening
+  normal,       ///< both sides closed
+  reset,        ///< the peer sent RST
+  timeout,      ///< R2, user timeout or keep-alive gave up
+  refused,      ///< active open answered by RST
+  aborted,      ///< abort() or the end of a drain
+  unreachable,  ///< hard ICMP error while opening
 };
 std::string_view to_string(CloseReason r);
 

@@ -1,0 +1,193 @@
+// Making a connection, the user's calls, and what the other parts share.
+#include "proto/tcp/conn.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace pollux::tcp {
+
+Conn::Conn(const Options& o, const Setup& s)
+    : opt_(&o),
+      cc_(o.congestion_control, s.mss),
+      ts_offset_(s.ts_offset),
+      max_payload_(s.max_payload),
+      mss_(s.mss),
+      own_mss_(s.mss),
+      default_mss_(s.default_mss) {
+  snd_.iss = snd_.una = snd_.nxt = s.iss;
+  recover_ = s.iss;
+  round_end_raw_ = s.iss.raw();
+  rcv_.limit = std::min(kInitialReceiveWindow, o.receive_buffer);
+}
+
+Conn Conn::active(const Options& o, const Setup& s, Instant now) {
+  Conn c(o, s);
+  c.move_to(State::syn_sent);
+  c.syn_pending_ = true;
+  (void)now;
+  return c;
+}
+
+Conn Conn::passive(const Options& o, const Setup& s, const wire::TcpHeader& syn, Instant now) {
+  Conn c(o, s);
+  c.passive_ = true;
+  c.rcv_.irs = syn.seq;
+  c.rcv_.nxt = c.rcv_.acked = c.rcv_.edge = c.rcv_.grow_mark = syn.seq + 1;
+  c.take_syn_options(syn);
+  c.snd_.wnd = c.snd_.max_wnd = syn.window;
+  c.snd_.wl1 = syn.seq;
+  c.move_to(State::syn_received);
+  c.syn_pending_ = true;
+  (void)now;
+  return c;
+}
+
+/// Smallest shift that lets the window field express the receive buffer (RFC 7323 2.3).
+std::uint8_t Conn::own_shift() const {
+  std::uint8_t shift = 0;
+  while (shift < 14 && (opt_->receive_buffer >> shift) > 65535U) ++shift;
+  return shift;
+}
+
+void Conn::take_syn_options(const wire::TcpHeader& syn) {
+  const wire::TcpOptions& o = syn.options;
+  scaling_on_ = opt_->window_scaling && o.window_scale.has_value();
+  if (scaling_on_) {
+    snd_.shift = std::min<std::uint8_t>(*o.window_scale, 14);
+    rcv_.shift = own_shift();
+  } else {
+    rcv_.limit = std::min(rcv_.limit, 65535U);
+  }
+  sack_on_ = opt_->sack && o.sack_permitted;
+  ts_on_ = opt_->timestamps && o.timestamps.has_value();
+  if (ts_on_) ts_recent_ = o.timestamps->value;
+  const std::uint32_t peer = o.mss ? std::max<std::uint32_t>(*o.mss, kMinPeerMss) : default_mss_;
+  const std::uint32_t options = ts_on_ ? 12U : 0U;  // MUST-16: less the options of every segment
+  mss_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(peer, own_mss_) - options);
+  cc_ = CongestionControl(opt_->congestion_control, mss_);
+}
+
+void Conn::move_to(State next) {
+  assert(next == State::closed || edge_exists(state_, next));
+  state_ = next;
+}
+
+void Conn::close_with(CloseCause cause) {
+  if (is_closed()) return;
+  cause_ = cause;
+  move_to(State::closed);
+  events_ |= event::closed;
+  rtx_at_ = ack_at_ = keepalive_at_ = kNever;
+  send_queue_.clear();
+  board_.clear();
+  assembler_.clear();
+  if (cause != CloseCause::normal) rcv_queue_.clear();
+}
+
+void Conn::enter_time_wait(Instant now) {
+  move_to(State::time_wait);
+  rtx_at_ = kNever;
+  keepalive_at_ = now + opt_->time_wait;
+  send_queue_.clear();
+  board_.clear();
+  assembler_.clear();
+}
+
+std::size_t Conn::send_room() const {
+  if (write_shut()) return 0;
+  return send_queue_.size() >= opt_->send_buffer ? 0 : opt_->send_buffer - send_queue_.size();
+}
+
+std::size_t Conn::queue(Slice data) {
+  const std::size_t n = std::min<std::size_t>(send_room(), data.size());
+  if (n == 0) return 0;
+  data.truncate(static_cast<std::uint32_t>(n));
+  send_queue_.push(std::move(data));
+  return n;
+}
+
+std::size_t Conn::queue_into_tail(Bytes data) {
+  return send_queue_.append_copy(data.first(std::min(send_room(), data.size())));
+}
+
+void Conn::consume(std::size_t n) {
+  rcv_queue_.pop(std::min(n, rcv_queue_.size()));
+  if (rcv_queue_.empty()) grow_receive_window();
+  if (!may_receive(state_)) return;
+  const auto queued = static_cast<std::uint32_t>(rcv_queue_.size());
+  if (queued >= rcv_.limit) return;
+  const Seq edge = rcv_.nxt + (rcv_.limit - queued);
+  const bool was_closed = distance(rcv_.nxt, rcv_.edge) < own_mss_;
+  const std::uint32_t step =
+      was_closed ? std::min<std::uint32_t>(own_mss_, rcv_.limit / 2) : rcv_.limit / 4;
+  if (edge > rcv_.edge && distance(rcv_.edge, edge) >= step) ack_now_ = true;
+}
+
+/// Auto-tuning: the window doubles each time that two windows' worth came while the application
+/// kept up, to the connection's bound and only while memory allows.
+void Conn::grow_receive_window() {
+  if (rcv_.nxt < rcv_.grow_mark || !growth_allowed_) return;
+  if (rcv_.grow_mark != rcv_.irs + 1 && rcv_.shift != 0) {
+    rcv_.limit = std::min(rcv_.limit * 2U, opt_->receive_buffer);
+  }
+  rcv_.grow_mark = rcv_.nxt + 2U * rcv_.limit;
+}
+
+void Conn::shutdown_write() {
+  if (fin_queued_) return;
+  switch (state_) {
+    case State::syn_sent:
+      return close_with(CloseCause::aborted);
+    case State::syn_received:
+      fin_queued_ = true;
+      return;
+    case State::established:
+      fin_queued_ = true;
+      return move_to(State::fin_wait_1);
+    case State::close_wait:
+      fin_queued_ = true;
+      return move_to(State::last_ack);
+    default:
+      return;
+  }
+}
+
+void Conn::abort() {
+  if (is_closed()) return;
+  rst_pending_ = state_ != State::syn_sent && state_ != State::time_wait;
+  close_with(CloseCause::aborted);
+}
+
+Conn::Info Conn::info() const {
+  Info i;
+  i.mss = mss_;
+  i.cwnd = cc_.cwnd();
+  i.ssthresh = cc_.ssthresh();
+  i.send_window = snd_.wnd;
+  i.receive_window = distance(rcv_.nxt, rcv_.edge);
+  i.in_flight = board_.pipe();
+  i.bytes_sent = bytes_sent_;
+  i.bytes_received = bytes_received_;
+  i.retransmits = retransmits_;
+  i.out_of_order_bytes = assembler_.bytes();
+  i.send_queue = send_queue_.size();
+  i.receive_queue = rcv_queue_.size();
+  i.rto = rtt_.rto();
+  i.srtt = rtt_.srtt();
+  i.rttvar = rtt_.rttvar();
+  i.min_rtt = rtt_.min_rtt();
+  i.sack = sack_on_;
+  i.timestamps = ts_on_;
+  return i;
+}
+
+void Conn::check_invariants() const {
+  assert(snd_.una <= snd_.nxt);
+  assert(rcv_.nxt <= rcv_.edge);
+  assert(cc_.cwnd() >= mss_ || is_closed());
+  assert(board_.pipe() + board_.sacked() + board_.lost() == distance(snd_.una, snd_.nxt) ||
+         is_closed() || state_ == State::time_wait);
+  assert(board_.empty() || rtx_at_ != kNever || syn_pending_ || board_.lost() > 0 || is_closed());
+}
+
+}  // namespace pollux::tcp

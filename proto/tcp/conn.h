@@ -1,0 +1,290 @@
+// One TCP connection (RFC 9293) as a sans-I/O object.
+//
+//   on_segment / on_timer / on_icmp (now, ...)      what happens to it
+//   queue, consume, shutdown_write, abort           what the user asks
+//   poll_tx / take_events / deadline                what it wants: call until there is nothing
+//
+// It knows no addresses, buffers' pools or clocks. Input follows RFC 9293 3.10.7.4 step by step
+// (input.cc), output is output.cc, time is timers.cc, the user's calls are conn.cc.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "proto/base/buffer.h"
+#include "proto/base/drop.h"
+#include "proto/base/seq.h"
+#include "proto/base/time.h"
+#include "proto/tcp/assembler.h"
+#include "proto/tcp/congestion.h"
+#include "proto/tcp/rtt.h"
+#include "proto/tcp/scoreboard.h"
+#include "proto/tcp/slice_queue.h"
+#include "proto/tcp/state.h"
+#include "proto/wire/tcp.h"
+
+namespace pollux::tcp {
+
+/// Settings shared by many connections; must outlive them.
+struct Options {
+  CcKind congestion_control = CcKind::cubic;
+  std::uint32_t receive_buffer = 6U << 20;  ///< octets, bound of the receive window
+  std::uint32_t send_buffer = 6U << 20;     ///< octets queued for sending
+  Duration delayed_ack = 40ms;              ///< below 500 ms (MUST-40)
+  Duration keepalive = Duration::zero();    ///< idle time before the first probe; zero: off
+  Duration keepalive_interval = 75s;
+  unsigned keepalive_probes = 9;
+  Duration time_wait = 60s;                  ///< 2 MSL
+  Duration user_timeout = Duration::zero();  ///< zero: R2 decides
+  bool timestamps = true;
+  bool sack = true;
+  bool window_scaling = true;
+};
+
+inline constexpr Duration kR2 = 300s;     ///< at least 100 s (SHLD-11)
+inline constexpr Duration kR2Syn = 180s;  ///< at least 3 minutes (MUST-23)
+inline constexpr Duration kChallengeInterval =
+    500ms;  ///< one challenge ACK per connection (RFC 5961 7)
+inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
+inline constexpr std::uint32_t kMinPeerMss = 216;  ///< floor against SACK-panic patterns
+inline constexpr std::size_t kMaxParts = 48;       ///< pieces of payload in one segment
+
+/// What the connection is told about its path and identity when it is made.
+struct Setup {
+  Seq iss;
+  std::uint32_t ts_offset = 0;       ///< added to the timestamp clock (RFC 7323 7.1)
+  std::uint16_t mss = 1460;          ///< MMS_R - 20: advertised, and the most we send
+  std::uint16_t default_mss = 536;   ///< when the peer gives none: 536 or 1220 (MUST-15)
+  std::uint32_t max_payload = 1460;  ///< octets of one super-packet; mss without offload
+};
+
+/// A segment to send; ports are the caller's.
+struct SegmentOut {
+  wire::TcpHeader header;
+  std::uint32_t payload_size = 0;
+  std::uint16_t segment_size = 0;  ///< nonzero: a super-packet of segments of this size
+  bool retransmission = false;
+  std::size_t part_count = 0;
+  std::array<Bytes, kMaxParts> parts;
+};
+
+/// What the caller must pass on to the application.
+namespace event {
+inline constexpr std::uint8_t opened = 1, readable = 2, writable = 4, peer_closed = 8, closed = 16,
+                              urgent = 32;
+}
+
+/// ICMP errors as TCP sees them (RFC 9293 3.9.2.2, RFC 5927).
+enum class PathError : std::uint8_t { soft, hard, packet_too_big };
+
+enum class CloseCause : std::uint8_t { normal, reset, timeout, refused, aborted, unreachable };
+
+class Conn {
+ public:
+  /// Active open: SYN-SENT, the SYN is ready to be polled.
+  static Conn active(const Options& o, const Setup& s, Instant now);
+  /// Passive open by a SYN that a listener accepted: SYN-RECEIVED, the SYN-ACK is ready.
+  static Conn passive(const Options& o, const Setup& s, const wire::TcpHeader& syn, Instant now);
+
+  // --- events in
+  /// A segment of this flow whose checksum is right. `segment_size`: GSO size, 0 for a plain one.
+  /// Returns why it was dropped, or nullopt when it was taken.
+  std::optional<DropReason> on_segment(Instant now, const wire::TcpHeader& h, Slice payload,
+                                       std::uint16_t segment_size);
+  void on_timer(Instant now);
+  /// An ICMP error that embeds `seq` of ours; `mss`: what fits the new path MTU (packet_too_big).
+  void on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss);
+  /// True when TIME-WAIT may be ended by this SYN (RFC 6191, RFC 9293 3.10.7.4 MAY-2).
+  bool may_reopen(const wire::TcpHeader& syn) const;
+
+  // --- the user's calls
+  Slice peek() const { return rcv_queue_.front(); }
+  std::size_t readable() const { return rcv_queue_.size(); }
+  void consume(std::size_t n);
+  std::size_t send_room() const;
+  /// Queues what fits of `data`; returns octets taken.
+  std::size_t queue(Slice data);
+  /// Copies into the tail of the last queued buffer what fits there; returns octets taken.
+  std::size_t queue_into_tail(Bytes data);
+  void want_writable() { want_writable_ = true; }
+  void shutdown_write();
+  void abort();
+  bool peer_closed() const { return fin_received_; }
+  bool write_shut() const { return fin_queued_ || !may_send(state_); }
+  void set_nodelay(bool on) { nodelay_ = on; }
+  /// False: the receive window grows no further (memory is short); an offered edge stays.
+  void set_growth(bool allowed) { growth_allowed_ = allowed; }
+
+  // --- outputs
+  /// Builds the next segment to send; false when there is nothing to send now.
+  bool poll_tx(Instant now, SegmentOut& out);
+  std::uint8_t take_events() { return std::exchange(events_, std::uint8_t{0}); }
+  /// When on_timer() wants to be called; kNever when never.
+  Instant deadline() const;
+
+  State state() const { return state_; }
+  CloseCause close_cause() const { return cause_; }
+  bool is_closed() const { return state_ == State::closed; }
+  bool passive_open() const { return passive_; }
+
+  // --- introspection
+  struct Info {
+    std::uint32_t mss = 0, cwnd = 0, ssthresh = 0, send_window = 0, receive_window = 0;
+    std::uint32_t in_flight = 0;
+    std::uint64_t bytes_sent = 0, bytes_received = 0, retransmits = 0;
+    std::size_t out_of_order_bytes = 0, send_queue = 0, receive_queue = 0;
+    Duration rto{}, srtt{}, rttvar{}, min_rtt{};
+    bool sack = false, timestamps = false;
+  };
+  Info info() const;
+  std::uint32_t mss() const { return mss_; }
+  /// Octets of payload held in all queues.
+  std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_.bytes(); }
+  bool keeps_out_of_order() const { return !assembler_.empty(); }
+  /// Sequence variables relative to the initial ones, for logs.
+  std::uint32_t snd_una_relative() const { return distance(snd_.iss, snd_.una); }
+  std::uint32_t snd_nxt_relative() const { return distance(snd_.iss, snd_.nxt); }
+  std::uint32_t rcv_nxt_relative() const { return distance(rcv_.irs, rcv_.nxt); }
+  Seq snd_una() const { return snd_.una; }
+  Seq snd_nxt() const { return snd_.nxt; }
+  Seq rcv_nxt() const { return rcv_.nxt; }
+  Seq rcv_edge() const { return rcv_.edge; }
+  /// Asserts what must hold between events; for tests and the simulator.
+  void check_invariants() const;
+
+ private:
+  Conn(const Options& o, const Setup& s);
+  struct Incoming;  // a segment on its way through the steps
+
+  // input.cc: RFC 9293 3.10.7
+  using Verdict = std::optional<DropReason>;
+  bool predict(Instant now, const Incoming& in);
+  Verdict in_syn_sent(Instant now, Incoming& in);
+  Verdict in_synchronized(Instant now, Incoming& in);
+  Verdict check_sequence(Instant now, Incoming& in);   // first
+  Verdict check_rst(Instant now, const Incoming& in);  // second
+  Verdict check_syn(Instant now, const Incoming& in);  // fourth
+  Verdict check_ack(Instant now, const Incoming& in);  // fifth
+  void check_urgent(const Incoming& in);               // sixth
+  Verdict process_text(Instant now, Incoming& in);     // seventh
+  void check_fin(Instant now, const Incoming& in);     // eighth
+  void take_syn_options(const wire::TcpHeader& syn);
+  void on_ack_advance(Instant now, const wire::TcpHeader& h);
+  void on_duplicate_ack(Instant now, const Incoming& in);
+  void detect_loss(Instant now);
+  void enter_recovery(Instant now);
+  void leave_recovery();
+  void update_send_window(const wire::TcpHeader& h);
+  void on_our_fin_acked(Instant now);
+  void deliver(Instant now, Slice data);
+  void challenge_ack(Instant now);
+  void acceptable_timestamp(const wire::TcpHeader& h);
+  bool is_duplicate_ack(const Incoming& in) const;
+
+  // output.cc
+  bool emit_syn(Instant now, SegmentOut& out);
+  bool emit_retransmission(Instant now, SegmentOut& out);
+  bool emit_new_data(Instant now, SegmentOut& out);
+  bool emit_probe(Instant now, SegmentOut& out);
+  bool emit_ack(Instant now, SegmentOut& out);
+  bool emit_reset(SegmentOut& out);
+  std::uint32_t sendable();
+  std::uint32_t fill_data(Seq at, std::uint32_t size, SegmentOut& out) const;
+  void fill_header(Instant now, Seq seq, std::uint8_t flags, SegmentOut& out);
+  void after_ack_sent();
+  void extend_window();
+  std::uint32_t unsent() const;
+  std::uint32_t usable_window() const;
+  std::uint32_t super_size() const;  ///< octets of the largest super-packet, whole segments
+  Seq data_una() const { return snd_.una == snd_.iss ? snd_.una + 1 : snd_.una; }
+  std::uint32_t ts_now(Instant now) const;
+
+  // timers.cc
+  void arm_retransmission(Instant now);
+  void on_retransmission_timeout(Instant now);
+  void on_persist(Instant now);
+  void on_keepalive(Instant now);
+  void touch_keepalive(Instant now);
+  bool gave_up(Instant now);
+
+  // conn.cc
+  void move_to(State next);
+  void close_with(CloseCause cause);
+  void enter_time_wait(Instant now);
+  void grow_receive_window();
+  std::uint8_t own_shift() const;
+
+  // ---- RFC 9293 3.3.1
+  struct {
+    Seq una, nxt, iss;
+    std::uint32_t wnd = 0, max_wnd = 0;
+    Seq wl1, wl2;
+    std::uint8_t shift = 0;
+  } snd_;
+  struct {
+    Seq nxt, irs;
+    Seq edge;   ///< right edge offered: never moves left (SHLD-14)
+    Seq acked;  ///< RCV.NXT of the last ACK sent (RFC 7323: Last.ACK.sent)
+    std::uint32_t limit = kInitialReceiveWindow;  ///< what the window may be now
+    Seq grow_mark;                                ///< the window may grow when RCV.NXT passes it
+    std::uint8_t shift = 0;
+  } rcv_;
+
+  const Options* opt_;
+  SliceQueue send_queue_;  ///< from SND.UNA on (without SYN)
+  SliceQueue rcv_queue_;   ///< in order, not consumed
+  Assembler assembler_;
+  Scoreboard board_;
+  RttEstimator rtt_;
+  CongestionControl cc_;
+
+  Instant rtx_at_ = kNever;        ///< retransmission or persist timer
+  Instant ack_at_ = kNever;        ///< delayed ACK
+  Instant keepalive_at_ = kNever;  ///< keep-alive, or end of TIME-WAIT
+  Instant stuck_since_ = kNever;   ///< first time-out without progress (R2)
+  Instant challenge_after_{};      ///< no challenge ACK before
+  Instant last_data_sent_{};
+
+  Seq fin_at_;                    ///< sequence number of the peer's FIN, once known
+  Seq recover_;                   ///< recovery ends when this is acknowledged
+  std::uint32_t dup_credit_ = 0;  ///< NewReno: octets that duplicate ACKs say have left
+  std::uint32_t ts_recent_ = 0;
+  std::uint32_t ts_offset_ = 0;
+  std::uint32_t ack_pending_ = 0;  ///< octets received since the last ACK
+  std::uint32_t round_end_raw_ = 0;
+  std::uint64_t bytes_sent_ = 0, bytes_received_ = 0, retransmits_ = 0;
+  std::uint32_t max_payload_;
+  std::uint16_t mss_;
+  std::uint16_t own_mss_;
+  std::uint16_t default_mss_;
+  std::uint16_t urgent_ahead_ = 0;
+  std::uint8_t dup_acks_ = 0;
+  std::uint8_t dup_acks_owed_ = 0;  ///< immediate duplicate ACKs to send (no SACK)
+  std::uint8_t keepalive_sent_ = 0;
+  std::uint8_t events_ = 0;
+  State state_ = State::closed;
+  CloseCause cause_ = CloseCause::normal;
+  bool passive_ = false;
+  bool ts_on_ = false, sack_on_ = false;
+  bool ack_now_ = false, syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
+  bool fin_queued_ = false, fin_sent_ = false, fin_acked_ = false, fin_received_ = false;
+  bool fin_known_ = false, keepalive_probe_ = false, scaling_on_ = false;
+  bool first_retransmission_ = false;
+  bool in_recovery_ = false, rto_recovery_ = false, persist_ = false;
+  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, cwnd_limited_ = false;
+};
+
+/// What a listener does with a segment for which there is no connection (RFC 9293 3.10.7.2).
+enum class ListenVerdict : std::uint8_t { open, reset, drop };
+ListenVerdict judge_in_listen(const wire::TcpHeader& h);
+
+/// The RST that answers a segment without a connection (3.10.7.1); false when it must be silent.
+bool make_reset(const wire::TcpHeader& h, std::uint32_t payload_size, wire::TcpHeader& out);
+
+/// ISN = 4 us clock + PRF (RFC 6528; MUST-8, MUST-9). `prf` is flow_prf() of the flow.
+Seq initial_sequence(std::uint64_t prf, Instant now);
+
+}  // namespace pollux::tcp

@@ -1,0 +1,501 @@
+// Segment input, RFC 9293 3.10.7: one function per step, in the order of the RFC, behind a
+// header-prediction fast path.
+#include <algorithm>
+#include <cassert>
+
+#include "proto/tcp/conn.h"
+
+namespace pollux::tcp {
+
+namespace flag = wire::tcp_flag;
+
+struct Conn::Incoming {
+  const wire::TcpHeader& h;
+  Slice data;
+  std::uint16_t segment_size;  ///< octets of one segment of a super-packet
+  Seq seq;                     ///< of data's first octet, after trimming
+  bool fin;
+  bool syn_consumed = false;
+
+  std::uint32_t length() const { return data.size() + (fin ? 1U : 0U); }
+};
+
+std::optional<DropReason> Conn::on_segment(Instant now, const wire::TcpHeader& h, Slice payload,
+                                           std::uint16_t segment_size) {
+  Incoming in{.h = h,
+              .data = std::move(payload),
+              .segment_size = segment_size,
+              .seq = h.seq,
+              .fin = h.has(flag::fin)};
+  touch_keepalive(now);
+  if (state_ == State::established && predict(now, in)) return std::nullopt;
+  if (state_ == State::syn_sent) return in_syn_sent(now, in);
+  if (state_ == State::closed) return DropReason::tcp_closed;
+  return in_synchronized(now, in);
+}
+
+// --- header prediction: the next segment in order, or a plain advancing ACK
+
+bool Conn::predict(Instant now, const Incoming& in) {
+  const wire::TcpHeader& h = in.h;
+  constexpr std::uint8_t kPlain = flag::ack | flag::psh;
+  if ((h.flags & ~flag::psh) != flag::ack || (h.flags & ~kPlain) != 0) return false;
+  if (h.seq != rcv_.nxt || in_recovery_ || rto_recovery_ || persist_ || fin_known_) return false;
+  if (h.options.sack_count != 0 || !assembler_.empty()) return false;
+  if (ts_on_) {
+    if (!h.options.timestamps) return false;
+    if (static_cast<std::int32_t>(h.options.timestamps->value - ts_recent_) < 0) return false;
+  }
+  if (h.ack < snd_.una || h.ack > snd_.nxt || fin_queued_) return false;
+  if (in.data.size() > distance(rcv_.nxt, rcv_.edge)) return false;
+  if (h.ack == snd_.una && in.data.empty()) return false;
+  acceptable_timestamp(h);
+  if (h.ack > snd_.una) on_ack_advance(now, h);
+  update_send_window(h);
+  dup_acks_ = 0;
+  if (!in.data.empty()) deliver(now, in.data);
+  return true;
+}
+
+/// RFC 7323 4.3 (2): TS.Recent moves only by a segment that covers the last ACK sent.
+void Conn::acceptable_timestamp(const wire::TcpHeader& h) {
+  if (ts_on_ && h.options.timestamps && h.seq <= rcv_.acked) {
+    ts_recent_ = h.options.timestamps->value;
+  }
+}
+
+// --- 3.10.7.3 SYN-SENT
+
+Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
+  const wire::TcpHeader& h = in.h;
+  const bool acks = h.has(flag::ack);
+  if (acks && (h.ack <= snd_.iss || h.ack > snd_.nxt)) return DropReason::tcp_bad_ack;
+  if (h.has(flag::rst)) {
+    if (acks) close_with(CloseCause::refused);
+    return acks ? Verdict{} : Verdict{DropReason::tcp_blind_rst};
+  }
+  if (!h.has(flag::syn)) return DropReason::tcp_bad_flags;
+  rcv_.irs = h.seq;
+  rcv_.nxt = rcv_.acked = rcv_.edge = rcv_.grow_mark = h.seq + 1;
+  take_syn_options(h);
+  if (!acks) {  // simultaneous open (MUST-10)
+    move_to(State::syn_received);
+    snd_.wnd = snd_.max_wnd = h.window;
+    snd_.wl1 = h.seq;
+    syn_pending_ = true;
+    return std::nullopt;
+  }
+  const auto acked = board_.on_ack(h.ack, now, mss_);
+  if (acked.rtt > Duration::zero()) rtt_.sample(acked.rtt);
+  snd_.una = h.ack;
+  snd_.wnd = snd_.max_wnd = h.window;  // of a SYN: never scaled
+  snd_.wl1 = h.seq;
+  snd_.wl2 = h.ack;
+  stuck_since_ = rtx_at_ = kNever;
+  move_to(State::established);
+  events_ |= event::opened | event::writable;
+  ack_now_ = true;
+  // Data or FIN behind the SYN go through the steps like any other text.
+  in.seq = h.seq + 1;
+  in.syn_consumed = true;
+  if (in.data.empty() && !in.fin) return std::nullopt;
+  if (auto v = process_text(now, in)) return v;
+  check_fin(now, in);
+  return std::nullopt;
+}
+
+// --- 3.10.7.4 all other states
+
+Conn::Verdict Conn::in_synchronized(Instant now, Incoming& in) {
+  if (auto v = check_sequence(now, in)) return v;
+  if (auto v = check_rst(now, in)) return v;
+  if (is_closed()) return std::nullopt;
+  if (auto v = check_syn(now, in)) return v;
+  if (auto v = check_ack(now, in)) return v;
+  if (is_closed()) return std::nullopt;
+  check_urgent(in);
+  if (auto v = process_text(now, in)) return v;
+  check_fin(now, in);
+  return std::nullopt;
+}
+
+/// First: Table 6, PAWS in front of it (RFC 7323 5.3), and trimming to the window.
+Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
+  const wire::TcpHeader& h = in.h;
+  const bool rst = h.has(flag::rst);
+  if (ts_on_ && !rst) {
+    if (!h.options.timestamps) {
+      if (state_ != State::syn_received) return DropReason::tcp_paws;
+    } else if (static_cast<std::int32_t>(h.options.timestamps->value - ts_recent_) < 0) {
+      challenge_ack(now);
+      return DropReason::tcp_paws;
+    }
+  }
+  // The original length counts SYN too; a SYN is judged by its own step (RFC 5961 4).
+  if (h.has(flag::syn)) return std::nullopt;
+  const std::uint32_t window = distance(rcv_.nxt, rcv_.edge);
+  const std::uint32_t length = in.length();
+  const Seq end = in.seq + length;
+  const bool acceptable =
+      length == 0 ? (window == 0 ? in.seq == rcv_.nxt : rcv_.nxt <= in.seq && in.seq <= rcv_.edge)
+                  : (rcv_.nxt < end && in.seq < rcv_.edge);
+  if (!acceptable) {
+    // A zero-window probe or an old duplicate is answered at once, RSTs never (3.10.7.4).
+    if (rst) return DropReason::tcp_out_of_window;
+    // A full window still takes valid ACKs, and RST and URG (MUST-66).
+    if (window == 0 && in.seq == rcv_.nxt && h.has(flag::ack)) {
+      in.data = {};
+      in.fin = false;
+      ack_now_ = true;
+      return std::nullopt;
+    }
+    const bool old = end <= rcv_.nxt && length > 0;
+    // Two ends that disagree must not storm each other with empty ACKs.
+    if (length > 0) {
+      ack_now_ = true;
+    } else {
+      challenge_ack(now);
+    }
+    if (state_ == State::time_wait && old) keepalive_at_ = now + opt_->time_wait;
+    return old ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window;
+  }
+  acceptable_timestamp(h);
+  if (in.seq < rcv_.nxt) {  // what was received before is cut off
+    const std::uint32_t old = distance(in.seq, rcv_.nxt);
+    in.data.remove_prefix(std::min(old, in.data.size()));
+    in.seq = rcv_.nxt;
+    if (old > 0) ack_now_ = true;
+  }
+  if (in.seq + in.data.size() > rcv_.edge) {  // and what lies beyond the window
+    in.data.truncate(distance(in.seq, rcv_.edge));
+    in.fin = false;
+    ack_now_ = true;
+  }
+  return std::nullopt;
+}
+
+/// Second: RFC 5961 3: only an exact RST resets, others are challenged.
+Conn::Verdict Conn::check_rst(Instant now, const Incoming& in) {
+  if (!in.h.has(flag::rst)) return std::nullopt;
+  if (state_ == State::time_wait) return DropReason::tcp_time_wait;  // RFC 1337 F1
+  if (in.h.seq != rcv_.nxt) {
+    challenge_ack(now);
+    return DropReason::tcp_blind_rst;
+  }
+  close_with(state_ == State::syn_received && !passive_ ? CloseCause::refused : CloseCause::reset);
+  return std::nullopt;
+}
+
+/// Fourth: RFC 5961 4: a SYN here is challenged whatever its sequence number.
+Conn::Verdict Conn::check_syn(Instant now, const Incoming& in) {
+  if (!in.h.has(flag::syn)) return std::nullopt;
+  if (state_ == State::syn_received) {
+    if (in.h.seq == rcv_.irs && !in.h.has(flag::ack)) {  // our SYN-ACK was lost
+      syn_pending_ = passive_;
+      if (!passive_) ack_now_ = true;
+      return DropReason::tcp_duplicate;
+    }
+    // The SYN-ACK of a simultaneous open carries the acknowledgement that opens it.
+    if (in.h.seq == rcv_.irs && !passive_) return std::nullopt;
+  }
+  challenge_ack(now);
+  return DropReason::tcp_blind_syn;
+}
+
+/// Fifth: RFC 5961 5: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
+Conn::Verdict Conn::check_ack(Instant now, const Incoming& in) {
+  const wire::TcpHeader& h = in.h;
+  if (!h.has(flag::ack)) return DropReason::tcp_bad_flags;
+  if (state_ == State::syn_received) {
+    if (h.ack <= snd_.una || h.ack > snd_.nxt) {
+      return DropReason::tcp_bad_ack;  // the shard answers with RST
+    }
+    snd_.wl1 = h.seq - 1;
+    move_to(State::established);
+    events_ |= event::opened | event::writable;
+    if (fin_queued_) move_to(State::fin_wait_1);
+  }
+  if (h.ack > snd_.nxt || h.ack < snd_.una - snd_.max_wnd || h.ack <= snd_.iss) {
+    challenge_ack(now);
+    return DropReason::tcp_bad_ack;
+  }
+  if (h.ack > snd_.una) {
+    if (sack_on_ && h.options.sack_count > 0) {
+      board_.on_sack({h.options.sack, h.options.sack_count}, now, mss_);
+    }
+    on_ack_advance(now, h);
+  } else if (h.ack == snd_.una) {
+    if (snd_.wnd == 0) stuck_since_ = kNever;  // probes are answered: stay open (MUST-37)
+    on_duplicate_ack(now, in);
+  }
+  if (h.ack >= snd_.una) update_send_window(h);
+  arm_retransmission(now);
+  if (fin_sent_ && !fin_acked_ && snd_.una == snd_.nxt) on_our_fin_acked(now);
+  return std::nullopt;
+}
+
+void Conn::update_send_window(const wire::TcpHeader& h) {
+  // 3.10.7.4: only by a segment that is not older than the last one that did.
+  if (snd_.wl1 > h.seq || (snd_.wl1 == h.seq && snd_.wl2 > h.ack)) return;
+  const std::uint32_t before = snd_.wnd;
+  snd_.wnd = std::uint32_t{h.window} << (h.has(flag::syn) ? 0 : snd_.shift);
+  snd_.max_wnd = std::max(snd_.max_wnd, snd_.wnd);
+  snd_.wl1 = h.seq;
+  snd_.wl2 = h.ack;
+  if (persist_ && snd_.wnd > before) {  // the window opened: probing ends
+    persist_ = probe_pending_ = false;
+    rtx_at_ = kNever;
+    rtt_.reset_back_off();
+    stuck_since_ = kNever;
+  }
+}
+
+void Conn::on_ack_advance(Instant now, const wire::TcpHeader& h) {
+  const std::uint32_t in_flight = board_.pipe();
+  const Seq before = snd_.una;
+  const Scoreboard::Acked acked = board_.on_ack(h.ack, now, mss_);
+  snd_.una = h.ack;
+  std::uint32_t octets = distance(before, h.ack);
+  if (before == snd_.iss) --octets;  // our SYN
+  octets = std::min<std::uint32_t>(octets, static_cast<std::uint32_t>(send_queue_.size()));
+  send_queue_.pop(octets);
+  if (acked.rtt > Duration::zero()) {
+    rtt_.sample(acked.rtt);
+  } else if (!acked.retransmitted) {
+    rtt_.reset_back_off();
+  }
+  stuck_since_ = kNever;
+  dup_acks_ = 0;
+  dup_credit_ = 0;
+  const bool round = static_cast<std::int32_t>(h.ack.raw() - round_end_raw_) >= 0;
+  if (round) round_end_raw_ = snd_.nxt.raw();
+  if ((in_recovery_ || rto_recovery_) && h.ack >= recover_) leave_recovery();
+  if (in_recovery_) {
+    // A partial ACK: the next hole is lost as well (RFC 6582 3.2; RFC 6675 finds it by SACK).
+    if (!sack_on_) board_.mark_head_lost(mss_);
+    detect_loss(now);
+  } else {
+    cc_.on_ack({.now = now,
+                .acked = octets,
+                .in_flight = in_flight,
+                .srtt = rtt_.srtt(),
+                .rtt = acked.rtt,
+                .cwnd_limited = cwnd_limited_ || rto_recovery_,
+                .round_start = round});
+    if (sack_on_ && board_.sacked() > 0) detect_loss(now);
+  }
+  if (want_writable_ && send_room() >= opt_->send_buffer / 4) {
+    want_writable_ = false;
+    events_ |= event::writable;
+  }
+  rtx_at_ = kNever;
+  arm_retransmission(now);
+}
+
+/// RFC 5681 2: a duplicate ACK carries no data, does not move the window, and something is out.
+bool Conn::is_duplicate_ack(const Incoming& in) const {
+  return in.data.empty() && !in.fin && !board_.empty() && in.h.ack == snd_.una &&
+         (std::uint32_t{in.h.window} << snd_.shift) == snd_.wnd;
+}
+
+void Conn::on_duplicate_ack(Instant now, const Incoming& in) {
+  const wire::TcpHeader& h = in.h;
+  if (sack_on_) {
+    if (h.options.sack_count == 0 || board_.empty()) return;
+    board_.on_sack({h.options.sack, h.options.sack_count}, now, mss_);
+    detect_loss(now);
+    return;
+  }
+  if (!is_duplicate_ack(in)) return;
+  if (dup_acks_ < 255) ++dup_acks_;
+  dup_credit_ = std::min(dup_credit_ + mss_, board_.pipe());
+  if (dup_acks_ == 3 && !in_recovery_ && !rto_recovery_ && snd_.una >= recover_) {
+    enter_recovery(now);
+    board_.mark_head_lost(mss_);
+  }
+}
+
+/// RFC 6675 5 (1), (2): DupThresh segments' worth of SACKed octets above a hole make it lost.
+void Conn::detect_loss(Instant now) {
+  if (!sack_on_) return;
+  const bool found = board_.mark_lost_by_sack(3U * mss_);
+  if (found && !in_recovery_ && !rto_recovery_) enter_recovery(now);
+}
+
+void Conn::enter_recovery(Instant now) {
+  in_recovery_ = true;
+  first_retransmission_ = true;
+  recover_ = snd_.nxt;
+  cc_.on_loss(now, distance(snd_.una, snd_.nxt));
+}
+
+void Conn::leave_recovery() {
+  in_recovery_ = rto_recovery_ = false;
+  recover_ = snd_.una;
+  dup_credit_ = 0;
+}
+
+void Conn::on_our_fin_acked(Instant now) {
+  fin_acked_ = true;
+  switch (state_) {
+    case State::fin_wait_1:
+      move_to(State::fin_wait_2);
+      break;
+    case State::closing:
+      enter_time_wait(now);
+      break;
+    case State::last_ack:
+      close_with(CloseCause::normal);
+      break;
+    default:
+      break;
+  }
+}
+
+/// Sixth: the urgent pointer marks octets that are delivered in line (RFC 6093). It never moves
+/// data, so a lying pointer can do nothing; the application may ask how much lies ahead.
+void Conn::check_urgent(const Incoming& in) {
+  if (!in.h.has(flag::urg) || !may_receive(state_) || in.h.urgent == 0) return;
+  const Seq up = in.h.seq + in.h.urgent;
+  if (up <= rcv_.nxt) return;
+  urgent_ahead_ =
+      static_cast<std::uint16_t>(std::min<std::uint32_t>(distance(rcv_.nxt, up), 65535U));
+  events_ |= event::urgent;
+}
+
+/// Seventh: text in order goes to the receive queue, what is ahead of a gap to the assembler.
+Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
+  if (in.data.empty()) return std::nullopt;
+  if (!may_receive(state_) || fin_received_) {
+    ack_now_ = true;
+    return DropReason::tcp_closed;
+  }
+  if (in.seq == rcv_.nxt) {
+    deliver(now, in.data);
+    return std::nullopt;
+  }
+  ack_now_ = true;  // a gap: the peer must learn of it at once (RFC 5681 4.2)
+  if (!sack_on_ && dup_acks_owed_ < 255) ++dup_acks_owed_;
+  const auto stored = assembler_.insert(in.seq, in.data);
+  if (stored == Assembler::Insert::no_room) return DropReason::tcp_ooo_limit;
+  if (stored == Assembler::Insert::duplicate && !in.fin) return DropReason::tcp_duplicate;
+  return std::nullopt;
+}
+
+void Conn::deliver(Instant now, Slice data) {
+  const auto push = [&](Slice s) {
+    rcv_.nxt += s.size();
+    bytes_received_ += s.size();
+    ack_pending_ += s.size();
+    // Pieces that would pin a slot each share the tail's (bounded memory for tiny segments).
+    if (s.size() <= 1500) {
+      const std::size_t n = rcv_queue_.append_copy(s.bytes());
+      s.remove_prefix(static_cast<std::uint32_t>(n));
+    }
+    rcv_queue_.push(std::move(s));
+  };
+  push(std::move(data));
+  if (!assembler_.empty()) {
+    ack_now_ = true;  // filling a gap is acknowledged at once (RFC 5681 4.2)
+    for (Slice s = assembler_.take(rcv_.nxt); !s.empty(); s = assembler_.take(rcv_.nxt)) {
+      push(std::move(s));
+    }
+  }
+  events_ |= event::readable;
+  // At least every second full-sized segment (SHLD-19), the others after the delay (SHLD-18).
+  if (ack_pending_ >= 2U * own_mss_) ack_now_ = true;
+  if (!ack_now_ && ack_at_ == kNever) ack_at_ = now + opt_->delayed_ack;
+}
+
+/// Eighth: the FIN takes its place in the sequence; it counts when all text before it is there.
+void Conn::check_fin(Instant now, const Incoming& in) {
+  if (in.fin && !fin_received_) {
+    fin_known_ = true;
+    fin_at_ = in.seq + in.data.size();
+  }
+  if (!fin_known_ || fin_received_ || rcv_.nxt != fin_at_) return;
+  fin_received_ = true;
+  rcv_.nxt += 1;
+  rcv_.edge = max(rcv_.edge, rcv_.nxt);
+  assembler_.clear();
+  ack_now_ = true;
+  events_ |= event::readable | event::peer_closed;
+  switch (state_) {
+    case State::established:
+      move_to(State::close_wait);
+      break;
+    case State::fin_wait_1:
+      move_to(State::closing);
+      break;
+    case State::fin_wait_2:
+      enter_time_wait(now);
+      break;
+    default:
+      break;
+  }
+}
+
+/// RFC 5961 7, per connection so that one flow tells nothing about another.
+void Conn::challenge_ack(Instant now) {
+  if (now < challenge_after_) return;
+  challenge_after_ = now + kChallengeInterval;
+  ack_now_ = true;
+}
+
+bool Conn::may_reopen(const wire::TcpHeader& syn) const {
+  if (state_ != State::time_wait || !syn.has(flag::syn) || syn.has(flag::ack) ||
+      syn.has(flag::rst)) {
+    return false;
+  }
+  if (ts_on_ && syn.options.timestamps) {
+    const auto d = static_cast<std::int32_t>(syn.options.timestamps->value - ts_recent_);
+    if (d != 0) return d > 0;
+  }
+  return syn.seq > rcv_.nxt;
+}
+
+void Conn::on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss) {
+  if (seq < snd_.una || seq >= snd_.nxt) return;  // RFC 5927 4.1: not about what is in flight
+  if (kind == PathError::hard && !is_synchronized(state_)) {
+    close_with(CloseCause::unreachable);
+  } else if (kind == PathError::packet_too_big && mss >= kMinPeerMss && mss < mss_) {
+    mss_ = static_cast<std::uint16_t>(mss);
+    cc_.set_mss(mss_);
+    board_.mark_all_lost();
+    rto_recovery_ = true;
+    recover_ = snd_.nxt;
+    (void)now;
+  }
+}
+
+// --- 3.10.7.2 and 3.10.7.1: segments without a connection
+
+ListenVerdict judge_in_listen(const wire::TcpHeader& h) {
+  if (h.has(flag::rst)) return ListenVerdict::drop;
+  if (h.has(flag::ack)) return ListenVerdict::reset;
+  // SYN with FIN is no honest open; anything without SYN is dropped.
+  if (!h.has(flag::syn) || h.has(flag::fin)) return ListenVerdict::drop;
+  return ListenVerdict::open;
+}
+
+bool make_reset(const wire::TcpHeader& h, std::uint32_t payload_size, wire::TcpHeader& out) {
+  if (h.has(flag::rst)) return false;
+  out = {};
+  out.src_port = h.dst_port;
+  out.dst_port = h.src_port;
+  if (h.has(flag::ack)) {
+    out.seq = h.ack;
+    out.flags = flag::rst;
+    return true;
+  }
+  out.ack = h.seq + payload_size + (h.has(flag::syn) ? 1U : 0U) + (h.has(flag::fin) ? 1U : 0U);
+  out.flags = flag::rst | flag::ack;
+  return true;
+}
+
+Seq initial_sequence(std::uint64_t prf, Instant now) {
+  const auto ticks = static_cast<std::uint64_t>(now.time_since_epoch() / 4us);
+  return Seq{static_cast<std::uint32_t>(ticks + prf)};
+}
+
+}  // namespace pollux::tcp

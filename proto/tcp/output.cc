@@ -1,0 +1,241 @@
+// Segment output: one segment a call, most urgent first: RST, SYN, what was lost, new data, FIN, a
+// window probe, a bare ACK. What leaves acknowledges all that came (MUST-58).
+#include <algorithm>
+#include <cassert>
+
+#include "proto/tcp/conn.h"
+
+namespace pollux::tcp {
+
+namespace flag = wire::tcp_flag;
+
+bool Conn::poll_tx(Instant now, SegmentOut& out) {
+  out.header = {};
+  out.payload_size = 0;
+  out.segment_size = 0;
+  out.retransmission = false;
+  out.part_count = 0;
+  if (rst_pending_) return emit_reset(out);
+  if (state_ == State::closed || state_ == State::listen) return false;
+  if (state_ == State::syn_sent || state_ == State::syn_received) {
+    if (syn_pending_) return emit_syn(now, out);
+    return ack_now_ && state_ == State::syn_received && emit_ack(now, out);
+  }
+  // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
+  if (dup_acks_owed_ > 0 || (ack_now_ && !assembler_.empty())) return emit_ack(now, out);
+  if (emit_retransmission(now, out) || emit_new_data(now, out) || emit_probe(now, out)) return true;
+  if (ack_now_ || keepalive_probe_) return emit_ack(now, out);
+  arm_retransmission(now);
+  return false;
+}
+
+std::uint32_t Conn::ts_now(Instant now) const {
+  return static_cast<std::uint32_t>(to_ms(now.time_since_epoch())) + ts_offset_;
+}
+
+void Conn::fill_header(Instant now, Seq seq, std::uint8_t flags, SegmentOut& out) {
+  wire::TcpHeader& h = out.header;
+  h.seq = seq;
+  h.flags = flags;
+  if ((flags & flag::ack) != 0) {
+    h.ack = rcv_.nxt;
+    extend_window();
+    const std::uint32_t window = distance(rcv_.nxt, rcv_.edge);
+    const bool syn = (flags & flag::syn) != 0;
+    h.window = static_cast<std::uint16_t>(std::min(syn ? window : window >> rcv_.shift, 65535U));
+  }
+  if (ts_on_ || ((flags & flag::syn) != 0 && state_ == State::syn_sent && opt_->timestamps)) {
+    h.options.timestamps = wire::TcpTimestamps{ts_now(now), ts_recent_};
+  }
+}
+
+/// MUST-39: the right edge moves only by a worthwhile step, and never back (SHLD-14).
+void Conn::extend_window() {
+  const auto queued = static_cast<std::uint32_t>(rcv_queue_.size());
+  if (queued >= rcv_.limit) return;
+  const Seq edge = rcv_.nxt + (rcv_.limit - queued);
+  if (edge <= rcv_.edge) return;
+  if (distance(rcv_.edge, edge) >= std::min<std::uint32_t>(own_mss_, rcv_.limit / 2)) {
+    rcv_.edge = edge;
+  }
+}
+
+void Conn::after_ack_sent() {
+  rcv_.acked = rcv_.nxt;
+  ack_pending_ = 0;
+  ack_now_ = false;
+  ack_at_ = kNever;
+}
+
+bool Conn::emit_reset(SegmentOut& out) {
+  rst_pending_ = false;
+  out.header.seq = snd_.nxt;
+  out.header.ack = rcv_.nxt;
+  out.header.flags = flag::rst | flag::ack;
+  return true;
+}
+
+bool Conn::emit_syn(Instant now, SegmentOut& out) {
+  syn_pending_ = false;
+  const bool acks = state_ == State::syn_received;
+  if (acks) {  // the window of a SYN is not scaled
+    rcv_.edge = max(rcv_.edge, rcv_.nxt + std::min(rcv_.limit, 65535U));
+  }
+  fill_header(now, snd_.iss, acks ? flag::syn | flag::ack : flag::syn, out);
+  wire::TcpHeader& h = out.header;
+  if (!acks) h.window = static_cast<std::uint16_t>(std::min(rcv_.limit, 65535U));
+  if (acks) h.window = static_cast<std::uint16_t>(std::min(distance(rcv_.nxt, rcv_.edge), 65535U));
+  h.options.mss = own_mss_;
+  const bool offer = state_ == State::syn_sent || !passive_;
+  if (offer ? opt_->window_scaling : scaling_on_) {
+    h.options.window_scale = own_shift();
+  }
+  h.options.sack_permitted = offer ? opt_->sack : sack_on_;
+  if (board_.empty()) {
+    board_.on_sent(snd_.iss, 1, now);
+    snd_.nxt = snd_.iss + 1;
+  } else {
+    board_.mark_all_lost();
+    if (TxRecord* r = board_.next_lost(1, 1)) board_.on_retransmitted(*r, now);
+    out.retransmission = true;
+    ++retransmits_;
+  }
+  if (acks) after_ack_sent();
+  arm_retransmission(now);
+  return true;
+}
+
+std::uint32_t Conn::super_size() const {
+  return std::max<std::uint32_t>(max_payload_ / mss_, 1U) * mss_;
+}
+
+std::uint32_t Conn::fill_data(Seq at, std::uint32_t size, SegmentOut& out) const {
+  const std::uint64_t position = send_queue_.begin() + distance(data_una(), at);
+  out.payload_size = send_queue_.gather(position, size, out.parts, out.part_count);
+  if (out.payload_size > mss_) out.segment_size = mss_;
+  return out.payload_size;
+}
+
+bool Conn::emit_retransmission(Instant now, SegmentOut& out) {
+  if (board_.lost() == 0) return false;
+  const std::uint32_t pipe = board_.pipe() - std::min(board_.pipe(), dup_credit_);
+  const std::uint32_t cwnd = cc_.cwnd();
+  // The first retransmission of a recovery goes out whatever cwnd says (RFC 6675 5 (4.3)).
+  const std::uint32_t room = cwnd > pipe ? cwnd - pipe : 0;
+  if (room < mss_ && !first_retransmission_) return false;
+  first_retransmission_ = false;
+  TxRecord* r = board_.next_lost(std::min(std::max<std::uint32_t>(room, mss_), super_size()), mss_);
+  if (r == nullptr) return false;
+  const bool fin = fin_sent_ && r->end() == snd_.nxt;
+  const std::uint32_t data = r->size - (fin ? 1U : 0U);
+  const std::uint32_t got = fill_data(r->begin, data, out);
+  bool with_fin = fin;
+  if (got < data) {
+    r = &board_.shorten(*r, got);
+    with_fin = false;
+  }
+  fill_header(now, r->begin,
+              static_cast<std::uint8_t>(flag::ack | flag::psh | (with_fin ? flag::fin : 0)), out);
+  if (got == 0) out.header.flags = static_cast<std::uint8_t>(out.header.flags & ~flag::psh);
+  out.retransmission = true;
+  retransmits_ += got == 0 ? 1U : (got + mss_ - 1U) / mss_;
+  board_.on_retransmitted(*r, now);
+  after_ack_sent();
+  arm_retransmission(now);
+  return true;
+}
+
+std::uint32_t Conn::unsent() const {
+  const std::uint32_t flight =
+      distance(data_una(), snd_.nxt) - (fin_sent_ && !fin_acked_ ? 1U : 0U);
+  return static_cast<std::uint32_t>(send_queue_.size()) - flight;
+}
+
+/// Never negative, also when the peer shrank its window (MUST-34, SHLD-15).
+std::uint32_t Conn::usable_window() const {
+  const std::uint32_t out = distance(snd_.una, snd_.nxt);
+  return snd_.wnd > out ? snd_.wnd - out : 0;
+}
+
+/// Octets of new data that may go now as one super-packet: window, cwnd, Nagle (SHLD-7), sender
+/// silly-window avoidance (MUST-38), and no crumbs while ACKs are on their way.
+std::uint32_t Conn::sendable() {
+  const std::uint32_t left = unsent();
+  if (left == 0) return 0;
+  const std::uint32_t pipe = board_.pipe() - std::min(board_.pipe(), dup_credit_);
+  const std::uint32_t cwnd = cc_.cwnd();
+  const std::uint32_t room = cwnd > pipe ? cwnd - pipe : 0;
+  const std::uint32_t window = usable_window();
+  if (room < std::min(left, window)) cwnd_limited_ = true;
+  const std::uint32_t allowed = std::min(room, window);
+  if (left <= std::min(allowed, super_size())) {
+    const bool nagle = left < mss_ && !nodelay_ && !board_.empty() && !fin_queued_;
+    return nagle ? 0 : left;
+  }
+  const std::uint32_t n = std::min(allowed, super_size()) / mss_ * mss_;
+  if (n == 0) {
+    const bool big_enough = allowed > 0 && allowed >= snd_.max_wnd / 2;
+    return board_.empty() && big_enough ? allowed : 0;
+  }
+  // Better one larger super-packet with the next ACK than a small one now.
+  if (n < super_size() && n < std::min(cwnd, snd_.wnd) / 4 && pipe > 0) return 0;
+  return n;
+}
+
+bool Conn::emit_new_data(Instant now, SegmentOut& out) {
+  if (fin_sent_ || board_.lost() > 0) return false;
+  const std::uint32_t n = sendable();
+  const bool fin_only = fin_queued_ && unsent() == 0;
+  if (n == 0 && !fin_only) return false;
+  if (board_.empty() && n > 0 && last_data_sent_ != Instant{}) {
+    cc_.on_idle(now - last_data_sent_, rtt_.rto());
+  }
+  const std::uint32_t got = n == 0 ? 0 : fill_data(snd_.nxt, n, out);
+  const bool last = got == unsent();
+  const bool fin = fin_queued_ && last;
+  std::uint8_t flags = flag::ack;
+  if (got > 0 && last) flags |= flag::psh;  // MUST-61
+  if (fin) flags |= flag::fin;
+  fill_header(now, snd_.nxt, flags, out);
+  const std::uint32_t size = got + (fin ? 1U : 0U);
+  board_.on_sent(snd_.nxt, size, now);
+  snd_.nxt += size;
+  bytes_sent_ += got;
+  fin_sent_ |= fin;
+  last_data_sent_ = now;
+  after_ack_sent();
+  arm_retransmission(now);
+  return true;
+}
+
+/// MUST-36: one octet beyond a closed window, whose answer tells the window.
+bool Conn::emit_probe(Instant now, SegmentOut& out) {
+  if (!probe_pending_) return false;
+  probe_pending_ = false;
+  if (unsent() == 0) return false;
+  if (fill_data(snd_.nxt, 1, out) == 0) return false;
+  fill_header(now, snd_.nxt, flag::ack | flag::psh, out);
+  board_.on_sent(snd_.nxt, 1, now);
+  snd_.nxt += 1;
+  bytes_sent_ += 1;
+  after_ack_sent();
+  rtx_at_ = kNever;
+  arm_retransmission(now);
+  return true;
+}
+
+bool Conn::emit_ack(Instant now, SegmentOut& out) {
+  const Seq seq = keepalive_probe_ && !ack_now_ ? snd_.nxt - 1 : snd_.nxt;
+  keepalive_probe_ = false;
+  fill_header(now, seq, flag::ack, out);
+  if (sack_on_ && !assembler_.empty()) {
+    const std::size_t max = ts_on_ ? 3 : 4;
+    out.header.options.sack_count = static_cast<std::uint8_t>(
+        assembler_.sack_blocks(std::span(out.header.options.sack).first(max)));
+  }
+  if (dup_acks_owed_ > 0) --dup_acks_owed_;
+  after_ack_sent();
+  return true;
+}
+
+}  // namespace pollux::tcp

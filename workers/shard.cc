@@ -1,0 +1,482 @@
+#include "workers/shard.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "proto/wire/checksum.h"
+
+namespace pollux {
+
+namespace {
+
+constexpr std::uint32_t kSmallSlot = 2048;
+constexpr std::uint32_t kMediumSlot = 16384;
+constexpr std::size_t kFlushQuantum = 32;  // segments of one connection in one turn
+constexpr std::uint32_t kResetsPerSecond = 20000;
+constexpr std::uint32_t kIcmpPerSecond = 20000;
+constexpr std::uint16_t kEphemeralFirst = 32768;
+constexpr std::uint16_t kEphemeralCount = 28232;
+constexpr std::uint64_t kIsnPurpose = 1;
+constexpr std::uint64_t kTimestampPurpose = 2;
+
+CloseReason reason_of(const tcp::Conn& c) { return static_cast<CloseReason>(c.close_cause()); }
+
+std::size_t slots_for(std::uint64_t memory, std::uint32_t slot) {
+  return static_cast<std::size_t>(std::max<std::uint64_t>(memory / slot, 64));
+}
+
+}  // namespace
+
+Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters, Instant start)
+    : options_(options),
+      port_(port),
+      counters_(counters),
+      now_(start),
+      wheel_(start),
+      table_(options.max_connections),
+      small_({.slot_size = kSmallSlot,
+              .max_slots = slots_for(options.memory_limit / 2, kSmallSlot),
+              .chunk_slots = 256}),
+      medium_({.slot_size = kMediumSlot,
+               .max_slots = slots_for(options.memory_limit / 2, kMediumSlot),
+               .chunk_slots = 64}),
+      reset_bucket_(kResetsPerSecond, kResetsPerSecond / 10),
+      icmp_bucket_(kIcmpPerSecond, kIcmpPerSecond / 10) {}
+
+Shard::~Shard() {
+  std::vector<ConnEntry*> all;
+  table_.for_each([&](FlowEntry& e) { all.push_back(&static_cast<ConnEntry&>(e)); });
+  for (ConnEntry* e : all) {
+    wheel_.cancel(e->timer);
+    delete e;
+  }
+}
+
+// --- packets in
+
+void Shard::on_packet(Instant now, const RxPacket& packet) {
+  now_ = now;
+  const Slice whole(packet.buffer, packet.bytes());
+  --packet.buffer->refs;  // the descriptor's reference is now `whole`
+  counters_.rx_packets.add();
+  counters_.rx_bytes.add(packet.length);
+  const bool verify =
+      options_.verify_checksums_always || packet.checksum == ChecksumState::unverified;
+  const auto parsed = wire::parse_ip(packet.bytes(), verify);
+  if (const auto* reason = std::get_if<DropReason>(&parsed)) return drop(*reason);
+  const auto& ip = std::get<wire::IpHeader>(parsed);
+  if (const auto reason = check_addresses(ip)) return drop(*reason);
+  const Bytes payload = packet.bytes().subspan(ip.header_size, ip.payload_size);
+  if (ip.protocol == wire::kProtoTcp) return on_tcp(ip, packet, payload);
+  if (ip.protocol == (ip.is_v4() ? wire::kProtoIcmp : wire::kProtoIcmpV6)) {
+    return on_icmp(ip, packet, payload);
+  }
+  drop(ip.protocol == wire::kProtoUdp ? DropReason::udp_no_listener : DropReason::ip_protocol);
+}
+
+bool Shard::is_ours(const IpAddr& a) const {
+  return std::any_of(options_.addresses.begin(), options_.addresses.end(),
+                     [&](const Prefix& p) { return p.contains(a); });
+}
+
+/// LAND and smurf end here: our own address, or one that can never send (RFC 1122 3.2.1.3).
+std::optional<DropReason> Shard::check_addresses(const wire::IpHeader& ip) const {
+  if (!is_ours(ip.dst)) return DropReason::ip_not_ours;
+  if (ip.src.is_never_source() || is_ours(ip.src)) return DropReason::ip_bad_source;
+  return std::nullopt;
+}
+
+void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segment) {
+  wire::TcpHeader h;
+  const std::size_t header = wire::parse_tcp(segment, h);
+  if (header == 0) return drop(DropReason::tcp_malformed);
+  const bool verify = packet.checksum == ChecksumState::unverified;
+  if (verify && !wire::tcp_checksum_ok(ip.src, ip.dst, segment)) {
+    counters_.checksum_errors.add();
+    return drop(DropReason::tcp_checksum);
+  }
+  const FlowKey key{.local = {ip.dst, h.dst_port}, .remote = {ip.src, h.src_port}};
+  const std::uint32_t hash = packet.hash != 0 ? packet.hash : flow_hash(options_.secret, key);
+  const Bytes payload = segment.subspan(header);
+  FlowEntry* found = table_.find(hash, key);
+  if (found == nullptr) {
+    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()));
+  }
+  auto& e = static_cast<ConnEntry&>(*found);
+  if (e.tcp.may_reopen(h)) {
+    if (!e.finished) finish(e, CloseReason::normal);
+    e.tcp.abort();
+    remove(e);
+    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()));
+  }
+  on_known(e, h, hold(packet, payload), packet.segment_size);
+}
+
+/// Payload stays where it is; what is small goes into a small slot, so that a tiny segment does not
+/// pin a slot of 64 KiB.
+Slice Shard::hold(const RxPacket& packet, Bytes payload) {
+  if (payload.empty()) return {};
+  BufferPool* pool = payload.size() <= kSmallSlot    ? &small_
+                     : payload.size() <= kMediumSlot ? &medium_
+                                                     : nullptr;
+  Buffer* b = pool != nullptr ? pool->alloc() : nullptr;
+  if (b == nullptr) return Slice(packet.buffer, payload);
+  std::memcpy(b->data, payload.data(), payload.size());
+  return Slice(b, Bytes{b->data, payload.size()});
+}
+
+void Shard::on_known(ConnEntry& e, const wire::TcpHeader& h, Slice payload,
+                     std::uint16_t seg_size) {
+  const auto size = static_cast<std::uint32_t>(payload.size());
+  const tcp::State before = e.tcp.state();
+  const bool had_gap = e.tcp.keeps_out_of_order();
+  if (h.has(wire::tcp_flag::rst)) counters_.resets_received.add();
+  const auto dropped = e.tcp.on_segment(now_, h, std::move(payload), seg_size);
+  if (trace_) trace_->segment(now_, true, e.key, h, size, &e.tcp, dropped);
+  if (dropped) {
+    drop(*dropped);
+    const bool opening = before == tcp::State::syn_received || before == tcp::State::syn_sent;
+    if (*dropped == DropReason::tcp_bad_ack && opening) send_reset(e.key, h, size);
+  } else if (size > 0 && (had_gap || e.tcp.keeps_out_of_order())) {
+    counters_.out_of_order_segments.add();
+  }
+  mark_dirty(e);
+}
+
+Service* Shard::find_listener(const Endpoint& local) const {
+  for (const Listener& l : listeners_) {
+    if (l.local.port == local.port && (l.any || l.local.addr == local.addr)) return l.service;
+  }
+  return nullptr;
+}
+
+void Shard::on_unknown(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& h,
+                       std::uint32_t payload) {
+  std::optional<DropReason> dropped;
+  Service* service = find_listener(key.local);
+  const auto verdict = service == nullptr ? tcp::ListenVerdict::reset : tcp::judge_in_listen(h);
+  if (verdict == tcp::ListenVerdict::reset) {
+    dropped = DropReason::tcp_no_listener;
+    send_reset(key, h, payload);
+  } else if (verdict == tcp::ListenVerdict::drop) {
+    dropped = DropReason::tcp_bad_flags;
+  } else if (half_open_ >= options_.syn_backlog) {
+    dropped = DropReason::tcp_backlog_full;
+  } else if (memory_short_ || table_.size() >= options_.max_connections) {
+    dropped = DropReason::tcp_connection_limit;
+  } else {
+    accept(key, hash, h, *service);
+  }
+  if (dropped) drop(*dropped);
+  if (trace_ && dropped) trace_->segment(now_, true, key, h, payload, nullptr, dropped);
+}
+
+tcp::Setup Shard::setup_for(const FlowKey& key) const {
+  const bool v4 = key.remote.addr.is_v4();
+  const std::uint32_t ip = v4 ? 20 : 40;
+  const std::uint32_t mtu = port_.caps().mtu;
+  tcp::Setup s;
+  s.iss = tcp::initial_sequence(flow_prf(options_.secret, key, kIsnPurpose), now_);
+  s.ts_offset = static_cast<std::uint32_t>(flow_prf(options_.secret, key, kTimestampPurpose));
+  s.mss = static_cast<std::uint16_t>(mtu - ip - 20);  // MUST-67
+  s.default_mss = v4 ? 536 : 1220;
+  s.max_payload =
+      port_.caps().segmentation ? static_cast<std::uint32_t>(limits::kMaxPacket) - ip - 60 : s.mss;
+  return s;
+}
+
+ConnEntry* Shard::add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c, Service& s) {
+  auto* e = new ConnEntry(c, s);
+  e->key = key;
+  e->hash = hash;
+  e->id = next_id_++;
+  e->opened_at = now_;
+  if (!table_.insert(e)) {
+    delete e;
+    return nullptr;
+  }
+  return e;
+}
+
+void Shard::accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s) {
+  ConnEntry* e = add(key, hash, tcp::Conn::passive(options_.tcp, setup_for(key), syn, now_), s);
+  if (e == nullptr) return drop(DropReason::tcp_connection_limit);
+  ++half_open_;
+  if (trace_) trace_->segment(now_, true, key, syn, 0, &e->tcp, std::nullopt);
+  mark_dirty(*e);
+}
+
+void Shard::listen(const Endpoint& local, bool any_address, Service& service) {
+  listeners_.push_back({local, any_address, &service});
+}
+
+ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
+                          Service& service) {
+  now_ = now;
+  if (remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast()) return nullptr;
+  FlowKey key{.local = {local_address, 0}, .remote = remote};
+  // RFC 6056 3.3.3: a keyed offset per destination, then the next free port that hashes home.
+  const auto offset =
+      static_cast<std::uint32_t>(flow_prf(options_.secret, key, kIsnPurpose + 100) + next_id_);
+  for (std::uint32_t i = 0; i < kEphemeralCount; ++i) {
+    key.local.port = static_cast<std::uint16_t>(kEphemeralFirst + (offset + i) % kEphemeralCount);
+    const std::uint32_t hash = flow_hash(options_.secret, key);
+    if (!options_.owns_hash(hash) || table_.find(hash, key) != nullptr) continue;
+    ConnEntry* e = add(key, hash, tcp::Conn::active(options_.tcp, setup_for(key), now), service);
+    if (e != nullptr) mark_dirty(*e);
+    return e;
+  }
+  return nullptr;
+}
+
+// --- ICMP
+
+void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message) {
+  const auto judged = icmp::parse(ip, message, packet.checksum == ChecksumState::unverified);
+  if (const auto* reason = std::get_if<DropReason>(&judged)) return drop(*reason);
+  if (const auto* error = std::get_if<icmp::Error>(&judged)) {
+    FlowEntry* f = error->protocol == wire::kProtoTcp
+                       ? table_.find(flow_hash(options_.secret, error->flow), error->flow)
+                       : nullptr;
+    if (f == nullptr) return drop(DropReason::icmp_ignored);
+    auto& e = static_cast<ConnEntry&>(*f);
+    const std::uint32_t headers = ip.is_v4() ? 40U : 60U;
+    e.tcp.on_icmp(now_, static_cast<tcp::PathError>(error->kind), error->seq,
+                  error->mtu > headers ? error->mtu - headers : 0);
+    return mark_dirty(e);
+  }
+  if (!icmp_bucket_.take(now_)) return drop(DropReason::icmp_rate_limited);
+  const auto& echo = std::get<icmp::EchoRequest>(judged);
+  std::uint8_t head[wire::kIpv6HeaderSize + 4];
+  wire::IpHeader reply;
+  reply.src = ip.dst;
+  reply.dst = ip.src;
+  reply.protocol = ip.protocol;
+  const std::size_t n = wire::emit_ip(reply, message.size(), head);
+  head[n] = echo.reply_type;
+  head[n + 1] = 0;
+  store_be16(head + n + 2, echo.reply_checksum);
+  const Bytes parts[] = {Bytes{head, n + 4}, message.subspan(4)};
+  const TxPacket tx{.parts = parts,
+                    .header_size = static_cast<std::uint16_t>(n + 4),
+                    .checksum_start = static_cast<std::uint16_t>(n),
+                    .checksum_offset = 2,
+                    .v4 = ip.is_v4()};
+  if (!port_.transmit(tx)) {
+    counters_.tx_drops.add();
+    return drop(DropReason::tx_error);
+  }
+  counters_.tx_packets.add();
+  counters_.tx_bytes.add(n + message.size());
+}
+
+// --- time
+
+void Shard::on_timers(Instant now) {
+  now_ = now;
+  while (TimerNode* node = wheel_.expire(now)) {
+    ConnEntry& e = *static_cast<ConnTimer*>(node)->owner;
+    e.armed_for = kNever;
+    if (e.tcp.deadline() <= now) e.tcp.on_timer(now);
+    if (e.user_timer <= now) {
+      e.user_timer = kNever;
+      if (e.opened && !e.finished) {
+        Stream s(*this, e);
+        e.service->on_timer(s);
+      }
+    }
+    mark_dirty(e);
+  }
+}
+
+/// One wheel entry per connection at its earliest deadline; one that moves later stays where it is
+/// and is put right when it fires.
+void Shard::rearm(ConnEntry& e) {
+  const Instant deadline = std::min(e.tcp.deadline(), e.user_timer);
+  if (deadline >= e.armed_for) return;
+  wheel_.arm(e.timer, deadline);
+  e.armed_for = deadline;
+}
+
+void Shard::set_user_timer(ConnEntry& e, Instant deadline) {
+  e.user_timer = deadline;
+  mark_dirty(e);
+}
+
+// --- the end of a turn: services, then transmissions
+
+void Shard::mark_dirty(ConnEntry& e) {
+  if (e.dirty) return;
+  e.dirty = true;
+  dirty_.push_back(&e);
+}
+
+bool Shard::finish_turn(Instant now) {
+  now_ = now;
+  if (dirty_.empty()) return false;
+  turn_.swap(dirty_);
+  for (ConnEntry* e : turn_) dispatch(*e);
+  for (ConnEntry* e : turn_) {
+    e->dirty = false;
+    const bool more = flush(*e);
+    if (e->tcp.is_closed()) {
+      remove(*e);
+      continue;
+    }
+    rearm(*e);
+    if (more) mark_dirty(*e);
+  }
+  turn_.clear();
+  update_memory();
+  return true;
+}
+
+void Shard::dispatch(ConnEntry& e) {
+  const std::uint8_t events = e.tcp.take_events();
+  Stream s(*this, e);
+  if ((events & tcp::event::opened) != 0) {
+    if (e.tcp.passive_open() && half_open_ > 0) --half_open_;
+    e.opened = true;
+    counters_.connections_opened.add();
+    counters_.connections_open.add();
+    e.service->on_open(s);
+    if (draining_) e.tcp.shutdown_write();
+  }
+  if (!e.opened || e.finished) return;
+  e.tcp.set_growth(!memory_short_);
+  if ((events & tcp::event::readable) != 0) e.service->on_readable(s);
+  if ((events & tcp::event::peer_closed) != 0) e.service->on_peer_closed(s);
+  if ((events & tcp::event::writable) != 0) e.service->on_writable(s);
+  const bool over = e.tcp.state() == tcp::State::time_wait && e.tcp.readable() == 0;
+  if (over) finish(e, CloseReason::normal);
+}
+
+bool Shard::flush(ConnEntry& e) {
+  for (std::size_t i = 0; i < kFlushQuantum; ++i) {
+    if (!e.tcp.poll_tx(now_, out_)) return false;
+    transmit(e.key, out_);
+    if (trace_) {
+      trace_->segment(now_, false, e.key, out_.header, out_.payload_size, &e.tcp, std::nullopt);
+    }
+  }
+  return true;
+}
+
+void Shard::transmit(const FlowKey& key, tcp::SegmentOut& out) {
+  out.header.src_port = key.local.port;
+  out.header.dst_port = key.remote.port;
+  const bool v4 = key.remote.addr.is_v4();
+  std::uint8_t head[wire::kIpv6HeaderSize + wire::kTcpMaxHeaderSize];
+  const std::size_t ip_size = wire::ip_header_size(v4);
+  const std::size_t tcp_size = wire::emit_tcp(out.header, MutableBytes{head}.subspan(ip_size));
+  const std::size_t l4 = tcp_size + out.payload_size;
+  wire::IpHeader ip;
+  ip.src = key.local.addr;
+  ip.dst = key.remote.addr;
+  ip.protocol = wire::kProtoTcp;
+  wire::emit_ip(ip, l4, head);
+
+  Bytes parts[tcp::kMaxParts + 1];
+  parts[0] = Bytes{head, ip_size + tcp_size};
+  std::copy_n(out.parts.begin(), out.part_count, parts + 1);
+  const bool partial = port_.caps().checksum;
+  wire::ChecksumSum sum;
+  wire::add_pseudo_header(sum, ip.src, ip.dst, ip.protocol, static_cast<std::uint32_t>(l4));
+  if (!partial) {
+    sum.add(Bytes{head + ip_size, tcp_size});
+    for (std::size_t i = 0; i < out.part_count; ++i) sum.add(out.parts[i]);
+  }
+  store_be16(head + ip_size + wire::kTcpChecksumOffset, partial ? sum.fold() : sum.checksum());
+  const TxPacket tx{.parts = std::span(parts, out.part_count + 1),
+                    .header_size = static_cast<std::uint16_t>(ip_size + tcp_size),
+                    .segment_size = out.segment_size,
+                    .checksum_start = static_cast<std::uint16_t>(ip_size),
+                    .checksum_offset = wire::kTcpChecksumOffset,
+                    .partial_checksum = partial,
+                    .v4 = v4};
+  if (!port_.transmit(tx)) {
+    counters_.tx_drops.add();
+    drop(DropReason::tx_error);
+    return;
+  }
+  counters_.tx_packets.add();
+  counters_.tx_bytes.add(ip_size + l4);
+  if (out.retransmission) counters_.retransmitted_segments.add();
+  if (out.header.has(wire::tcp_flag::rst)) counters_.resets_sent.add();
+}
+
+void Shard::send_reset(const FlowKey& key, const wire::TcpHeader& h, std::uint32_t payload) {
+  tcp::SegmentOut out;
+  if (!tcp::make_reset(h, payload, out.header) || !reset_bucket_.take(now_)) return;
+  transmit(key, out);
+  if (trace_) trace_->segment(now_, false, key, out.header, 0, nullptr, std::nullopt);
+}
+
+void Shard::finish(ConnEntry& e, CloseReason reason) {
+  e.finished = true;
+  counters_.connections_open.sub();
+  counters_.connections_closed.add();
+  Stream s(*this, e);
+  e.service->on_closed(s, reason);
+  e.session.reset();
+}
+
+void Shard::remove(ConnEntry& e) {
+  if (e.opened && !e.finished) finish(e, reason_of(e.tcp));
+  if (!e.opened && e.tcp.passive_open() && half_open_ > 0) --half_open_;
+  if (!e.opened && !e.tcp.passive_open()) {
+    Stream s(*this, e);
+    e.service->on_closed(s, reason_of(e.tcp));
+  }
+  wheel_.cancel(e.timer);
+  table_.erase(&e);
+  if (e.dirty) std::erase(dirty_, &e);
+  delete &e;
+}
+
+std::size_t Shard::write_copy(ConnEntry& e, Bytes data) {
+  std::size_t done = e.tcp.queue_into_tail(data);
+  while (done < data.size()) {
+    const Bytes rest = data.subspan(done);
+    BufferPool& pool = rest.size() <= kSmallSlot ? small_ : medium_;
+    Buffer* b = e.tcp.send_room() > 0 ? pool.alloc() : nullptr;
+    if (b == nullptr) break;
+    const std::size_t n = std::min<std::size_t>(rest.size(), pool.slot_size());
+    std::memcpy(b->data, rest.data(), n);
+    const std::size_t taken = e.tcp.queue(Slice(b, Bytes{b->data, n}));
+    done += taken;
+    if (taken < n) break;
+  }
+  return done;
+}
+
+/// Past the limit new connections are refused and windows stop growing; an offered edge stays.
+void Shard::update_memory() {
+  const std::uint64_t held = std::uint64_t{small_.in_use()} * kSmallSlot +
+                             std::uint64_t{medium_.in_use()} * kMediumSlot +
+                             table_.size() * sizeof(ConnEntry);
+  counters_.memory_bytes.set(held);
+  memory_short_ = held > options_.memory_limit;
+}
+
+void Shard::begin_drain(Instant now) {
+  now_ = now;
+  draining_ = true;
+  listeners_.clear();
+  table_.for_each([&](FlowEntry& f) {
+    auto& e = static_cast<ConnEntry&>(f);
+    e.tcp.shutdown_write();
+    mark_dirty(e);
+  });
+}
+
+void Shard::abort_all(Instant now) {
+  now_ = now;
+  table_.for_each([&](FlowEntry& f) {
+    auto& e = static_cast<ConnEntry&>(f);
+    e.tcp.abort();
+    mark_dirty(e);
+  });
+}
+
+}  // namespace pollux

@@ -1,0 +1,71 @@
+// Stream: the handle that services use, in terms of the connection and its shard.
+#include <algorithm>
+#include <cstring>
+
+#include "workers/shard.h"
+
+namespace pollux {
+
+std::string_view to_string(CloseReason r) {
+  constexpr std::string_view names[] = {"normal",  "reset",   "timeout",
+                                        "refused", "aborted", "unreachable"};
+  return names[static_cast<std::size_t>(r)];
+}
+
+Slice Stream::peek() const { return entry_->tcp.peek(); }
+
+void Stream::consume(std::size_t n) {
+  entry_->tcp.consume(n);
+  shard_->mark_dirty(*entry_);
+}
+
+std::size_t Stream::readable() const { return entry_->tcp.readable(); }
+
+std::size_t Stream::read(MutableBytes out) {
+  std::size_t got = 0;
+  while (got < out.size()) {
+    const Slice s = peek();
+    if (s.empty()) break;
+    const std::size_t n = std::min<std::size_t>(s.size(), out.size() - got);
+    std::memcpy(out.data() + got, s.data(), n);
+    got += n;
+    consume(n);
+  }
+  return got;
+}
+
+std::size_t Stream::write(const Slice& data) {
+  shard_->mark_dirty(*entry_);
+  return entry_->tcp.queue(data);
+}
+
+std::size_t Stream::write(Bytes data) {
+  shard_->mark_dirty(*entry_);
+  return shard_->write_copy(*entry_, data);
+}
+
+std::size_t Stream::writable() const { return entry_->tcp.send_room(); }
+void Stream::want_writable() { entry_->tcp.want_writable(); }
+
+void Stream::shutdown_write() {
+  entry_->tcp.shutdown_write();
+  shard_->mark_dirty(*entry_);
+}
+
+void Stream::abort() {
+  entry_->tcp.abort();
+  shard_->mark_dirty(*entry_);
+}
+
+bool Stream::peer_closed() const { return entry_->tcp.peer_closed(); }
+bool Stream::write_shut() const { return entry_->tcp.write_shut(); }
+void Stream::set_nodelay(bool on) { entry_->tcp.set_nodelay(on); }
+void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadline); }
+Instant Stream::now() const { return shard_->now(); }
+const Endpoint& Stream::local() const { return entry_->key.local; }
+const Endpoint& Stream::remote() const { return entry_->key.remote; }
+std::uint64_t Stream::id() const { return entry_->id; }
+void Stream::attach(std::unique_ptr<Session> session) { entry_->session = std::move(session); }
+Session* Stream::session_base() const { return entry_->session.get(); }
+
+}  // namespace pollux

@@ -1,0 +1,78 @@
+#include "workers/worker.h"
+
+namespace pollux {
+
+namespace {
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+}  // namespace
+
+Worker::Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sleeper& sleeper,
+               ClockFn clock)
+    : options_(options), shard_(shard), source_(source), sleeper_(sleeper), clock_(clock) {}
+
+bool Worker::turn(Instant now) {
+  const std::size_t n = source_.poll(batch_);
+  for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
+  const bool due = shard_.next_deadline() <= now;
+  if (due) shard_.on_timers(now);
+  if (mailbox_.has_mail()) mailbox_.run(shard_);
+  const bool worked = shard_.finish_turn(now);
+  return n > 0 || worked;
+}
+
+void Worker::account(Instant from, Instant to, bool busy) {
+  WorkerCounters& c = shard_.counters();
+  const auto ns = static_cast<std::uint64_t>((to - from).count());
+  (busy ? c.busy_ns : c.idle_ns).add(ns);
+  c.turns.add();
+}
+
+void Worker::run() {
+  Instant now = clock_();
+  last_busy_ = now;
+  while (!stop_.load(std::memory_order_acquire)) {
+    const bool busy = turn(now);
+    const Instant after = clock_();
+    account(now, after, busy);
+    now = after;
+    if (busy || shard_.has_work()) {
+      last_busy_ = now;
+      continue;
+    }
+    if (options_.idle == IdlePolicy::poll ||
+        (options_.idle == IdlePolicy::adaptive && now - last_busy_ < options_.spin)) {
+      relax();
+      continue;
+    }
+    idle(now);
+    const Instant woken = clock_();
+    account(now, woken, false);
+    now = woken;
+  }
+}
+
+/// Arms the flag, looks once more (a packet may have come before the producer saw the flag), and
+/// only then sleeps.
+void Worker::idle(Instant now) {
+  sleeper_.prepare();
+  const std::size_t n = source_.poll(batch_);
+  if (n == 0 && !mailbox_.has_mail() && !stop_.load(std::memory_order_acquire)) {
+    shard_.counters().sleeps.add();
+    sleeper_.sleep(shard_.next_deadline());
+    sleeper_.done();
+    last_busy_ = clock_();
+    return;
+  }
+  sleeper_.done();
+  for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
+  shard_.finish_turn(now);
+  last_busy_ = now;
+}
+
+}  // namespace pollux

@@ -1,0 +1,63 @@
+// The poll loop of one core: packets in, timers, services, transmissions, and the idle ladder.
+//
+// A turn reads the time once. When nothing came for `spin`, the worker arms its sleep flag, looks
+// once more, and sleeps until a packet, an errand or the next timer.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "workers/mailbox.h"
+#include "workers/port.h"
+#include "workers/shard.h"
+
+namespace pollux {
+
+enum class IdlePolicy : std::uint8_t { poll, adaptive, block };
+
+/// How a worker waits, in the terms of the machine: engine/ implements it, the tests fake it.
+class Sleeper {
+ public:
+  virtual ~Sleeper() = default;
+  /// From here on producers wake this worker; the caller looks at its sources once more.
+  virtual void prepare() noexcept = 0;
+  /// Returns at `deadline` at the latest (kNever: only when woken).
+  virtual void sleep(Instant deadline) noexcept = 0;
+  virtual void done() noexcept = 0;
+};
+
+struct WorkerOptions {
+  IdlePolicy idle = IdlePolicy::adaptive;
+  Duration spin = 50us;
+};
+
+class Worker {
+ public:
+  using ClockFn = Instant (*)();
+  Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sleeper& sleeper,
+         ClockFn clock);
+
+  /// Runs until stop(). On the worker's own thread.
+  void run();
+  /// Any thread; wake the worker afterwards.
+  void stop() { stop_.store(true, std::memory_order_release); }
+  Mailbox& mailbox() { return mailbox_; }
+  /// One turn; true when something was done. For run() and for tests.
+  bool turn(Instant now);
+
+ private:
+  void idle(Instant now);
+  void account(Instant from, Instant to, bool busy);
+
+  WorkerOptions options_;
+  Shard& shard_;
+  RxSource& source_;
+  Sleeper& sleeper_;
+  ClockFn clock_;
+  Mailbox mailbox_;
+  std::atomic<bool> stop_{false};
+  std::array<RxPacket, limits::kBatch> batch_;
+  Instant last_busy_{};
+};
+
+}  // namespace pollux
