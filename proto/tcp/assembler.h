@@ -28,7 +28,7 @@ class Assembler {
   /// out; empty when there is none. Pieces that end at or before `next` are dropped on the way.
   Slice take(Seq next);
   bool empty() const { return size_ == 0; }
-  std::size_t bytes() const { return bytes_; }    ///< octets held
+  std::size_t bytes() const { return bytes_; }  ///< octets held
   std::size_t pieces() const { return size_; }
   /// Contiguous ranges for the SACK option, that of the latest insert first (RFC 2018 4), then the
   /// ones before in recency as far as known. Returns how many were written.
@@ -41,12 +41,39 @@ class Assembler {
     Slice data;
     Seq end() const { return begin + data.size(); }
   };
-  // Implementation's choice (the bound above and O(log n + small) per insert hold); an empty
-  // Assembler owns no heap memory beyond its own few words.
-  std::vector<std::vector<Piece>> blocks_;
+  /// Sorted, disjoint pieces; never empty while it is in blocks_. `bytes` equal to the distance
+  /// from first to last octet says "no hole inside" without a walk.
+  struct Block {
+    std::vector<Piece> pieces;
+    std::uint32_t bytes = 0;
+    Seq begin() const { return pieces.front().begin; }
+    Seq end() const { return pieces.back().end(); }
+    bool solid() const { return bytes == distance(begin(), end()); }
+  };
+  struct Position {
+    std::size_t block;
+    std::size_t index;
+  };
+  static constexpr std::size_t kBlock = 64;  ///< pieces per block at most
+
+  Position first_ending_after(Seq at) const;
+  std::size_t gaps(Position p, Seq at, Seq end) const;
+  std::size_t fill(Position p, Seq at, Slice payload);
+  Position insert_piece(Position p, Piece piece);
+  Position split(Position p);
+  Seq run_begin(Position p, Seq begin) const;
+  Seq run_end(Position p, Seq end) const;
+  void erase_front();
+  void remember(wire::SackBlock range);
+  bool range_around(Seq octet, wire::SackBlock& out) const;
+
+  // A sorted array cut into blocks: a search is binary over the blocks, then within one; an
+  // insert moves the pieces of one block only. Empty, it owns no heap memory.
+  std::vector<Block> blocks_;
   std::size_t size_ = 0;
   std::size_t bytes_ = 0;
-  Seq recent_[4]{};
+  /// The latest inserts, newest first, merged where they touch: where to look for SACK ranges.
+  wire::SackBlock recent_[4]{};
   std::uint8_t recent_count_ = 0;
 };
 

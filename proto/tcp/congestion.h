@@ -14,18 +14,25 @@ namespace pollux::tcp {
 enum class CcKind : std::uint8_t { reno, cubic };
 std::string_view to_string(CcKind k);
 
+inline constexpr std::uint32_t kMaxCwnd = 1U << 30;  ///< the largest window RFC 7323 can offer
+
 /// What one acknowledgement did.
 struct AckEvent {
   Instant now;
-  std::uint32_t acked = 0;        ///< octets newly acknowledged, cumulatively or by SACK
-  std::uint32_t in_flight = 0;    ///< octets outstanding before this ACK
-  Duration srtt{};                ///< zero before the first sample
-  Duration rtt{};                 ///< this ACK's sample, zero when there is none
-  bool cwnd_limited = false;      ///< the sender was held by cwnd, not by data or window (RFC 7661)
-  bool round_start = false;       ///< first ACK of a new round trip (for HyStart++)
+  std::uint32_t acked = 0;      ///< octets newly acknowledged, cumulatively or by SACK
+  std::uint32_t in_flight = 0;  ///< octets outstanding before this ACK
+  Duration srtt{};              ///< zero before the first sample
+  Duration rtt{};               ///< this ACK's sample, zero when there is none
+  bool cwnd_limited = false;    ///< the sender was held by cwnd, not by data or window (RFC 7661)
+  bool round_start = false;     ///< first ACK of a new round trip (for HyStart++)
 };
 
-/// RFC 5681 slow start and congestion avoidance with byte counting, L = 2 (RFC 3465).
+/// RFC 5681 slow start and congestion avoidance with byte counting (RFC 3465). Growth counts
+/// octets, never ACKs, so dividing ACKs gains nothing; the limit L is taken per acknowledged
+/// segment, because one ACK of ours answers a super-packet of up to 64 KB: an ACK of n segments
+/// grows cwnd by at most n MSS, never by more than the octets it acknowledges, and never by more
+/// than cwnd, since what lies beyond was not sent by this window (the case for which RFC 3465 2.3
+/// asks for L = 1).
 class Reno {
  public:
   explicit Reno(std::uint32_t mss);
@@ -42,6 +49,7 @@ class Reno {
   std::uint32_t cwnd_;
   std::uint32_t ssthresh_ = UINT32_MAX;
   std::uint32_t acked_ = 0;  ///< octets toward the next increase in congestion avoidance
+  bool timed_out_ = false;   ///< an RTO fired and nothing was acknowledged since
 };
 
 /// RFC 9438 with HyStart++ (RFC 9406) in slow start. Fast convergence, the Reno-friendly region,
@@ -60,15 +68,25 @@ class Cubic {
  private:
   void slow_start(const AckEvent& e);
   void avoid(const AckEvent& e);
+  bool hystart_round(const AckEvent& e);
+  void count_time(const AckEvent& e);
+  void begin_epoch(Instant now);
+  void grow_reno_estimate(std::uint32_t acked);
+  std::uint32_t curve(Instant now, Duration ahead) const;
+  void reduce(std::uint32_t in_flight);
   std::uint32_t mss_;
   std::uint32_t cwnd_;
   std::uint32_t ssthresh_ = UINT32_MAX;
   std::uint32_t w_max_ = 0;       ///< octets
   std::uint32_t w_est_ = 0;       ///< octets, the Reno-friendly estimate
   std::uint32_t k_ms_ = 0;        ///< K of RFC 9438 4.2, milliseconds
-  std::uint32_t acked_ = 0;
-  std::uint32_t est_acked_ = 0;
-  Instant epoch_{};               ///< start of the current avoidance period; zero: none
+  std::uint32_t cwnd_prior_ = 0;  ///< octets, cwnd when it was last reduced
+  std::uint64_t credit_ = 0;      ///< what earlier increases left over, see each use
+  std::uint64_t est_credit_ = 0;  ///< seventeenths of acknowledged octets toward w_est_
+  Instant epoch_{};               ///< start of the current avoidance period, moved past idle time
+  Instant last_ack_{};
+  bool in_epoch_ = false;
+  bool timed_out_ = false;  ///< an RTO fired and nothing was acknowledged since
   // HyStart++ (RFC 9406 4.2); RTTs in microseconds
   std::uint32_t last_round_min_us_ = UINT32_MAX;
   std::uint32_t round_min_us_ = UINT32_MAX;
@@ -84,13 +102,27 @@ std::uint32_t initial_window(std::uint32_t mss);
 class CongestionControl {
  public:
   CongestionControl(CcKind kind, std::uint32_t mss);
-  void on_ack(const AckEvent& e) { std::visit([&](auto& c) { c.on_ack(e); }, v_); }
-  void on_loss(Instant now, std::uint32_t in_flight) { std::visit([&](auto& c) { c.on_loss(now, in_flight); }, v_); }
-  void on_rto(Instant now, std::uint32_t in_flight) { std::visit([&](auto& c) { c.on_rto(now, in_flight); }, v_); }
-  void on_idle(Duration idle, Duration rto) { std::visit([&](auto& c) { c.on_idle(idle, rto); }, v_); }
-  void set_mss(std::uint32_t mss) { std::visit([&](auto& c) { c.set_mss(mss); }, v_); }
-  std::uint32_t cwnd() const { return std::visit([](auto& c) { return c.cwnd(); }, v_); }
-  std::uint32_t ssthresh() const { return std::visit([](auto& c) { return c.ssthresh(); }, v_); }
+  void on_ack(const AckEvent& e) {
+    std::visit([&](auto& c) { c.on_ack(e); }, v_);
+  }
+  void on_loss(Instant now, std::uint32_t in_flight) {
+    std::visit([&](auto& c) { c.on_loss(now, in_flight); }, v_);
+  }
+  void on_rto(Instant now, std::uint32_t in_flight) {
+    std::visit([&](auto& c) { c.on_rto(now, in_flight); }, v_);
+  }
+  void on_idle(Duration idle, Duration rto) {
+    std::visit([&](auto& c) { c.on_idle(idle, rto); }, v_);
+  }
+  void set_mss(std::uint32_t mss) {
+    std::visit([&](auto& c) { c.set_mss(mss); }, v_);
+  }
+  std::uint32_t cwnd() const {
+    return std::visit([](auto& c) { return c.cwnd(); }, v_);
+  }
+  std::uint32_t ssthresh() const {
+    return std::visit([](auto& c) { return c.ssthresh(); }, v_);
+  }
   CcKind kind() const { return static_cast<CcKind>(v_.index()); }
 
  private:

@@ -1,0 +1,230 @@
+// RFC 9438 (CUBIC) with HyStart++ (RFC 9406). Windows are octets, the curve's time milliseconds.
+//
+//   cwnd  w_max_ - - - - - - -.-----'        C (t - K)^3 + W_max, C = 0.4 segments / s^3
+//                       . '                  in octets and ms: mss (t - K)^3 / 2.5e9
+//                    .'
+//         0.7 w_max_ :_________________ t
+//                    epoch_     K
+#include <algorithm>
+#include <limits>
+
+#include "proto/tcp/congestion.h"
+
+namespace pollux::tcp {
+
+namespace {
+
+// |t - K| is held below 800 s: then the cube times a 65,535-octet MSS fits 64 bits.
+constexpr std::uint64_t kMaxCurveMs = 800'000;
+
+// RFC 9406 4.3
+constexpr std::uint32_t kMinRttThreshUs = 4'000;
+constexpr std::uint32_t kMaxRttThreshUs = 16'000;
+constexpr std::uint32_t kMinRttDivisor = 8;
+constexpr std::uint8_t kRttSamples = 8;
+constexpr std::uint8_t kCssRounds = 5;
+constexpr std::uint32_t kCssGrowthDivisor = 4;
+
+/// Time from `from` to `to`, zero when it runs backwards, saturated instead of overflowing.
+std::uint64_t elapsed_ns(Instant from, Instant to) {
+  if (to <= from) return 0;
+  return static_cast<std::uint64_t>(to.time_since_epoch().count()) -
+         static_cast<std::uint64_t>(from.time_since_epoch().count());
+}
+
+/// `at` + `ns`, where the sum is known to fit or saturates at the end of time.
+Instant later(Instant at, std::uint64_t ns) {
+  const std::uint64_t room = elapsed_ns(at, Instant::max());
+  if (ns >= room) return Instant::max();
+  const auto sum = static_cast<std::uint64_t>(at.time_since_epoch().count()) + ns;
+  return Instant(Duration(static_cast<std::int64_t>(sum)));
+}
+
+/// The largest r with r^3 <= v, by Newton's method from above: it falls until it has arrived.
+std::uint32_t cube_root(std::uint64_t v) {
+  if (v == 0) return 0;
+  unsigned bits = 0;
+  for (std::uint64_t x = v; x != 0; x >>= 1) ++bits;
+  std::uint64_t r = std::uint64_t{1} << ((bits + 2) / 3);
+  for (;;) {
+    const std::uint64_t next = (2 * r + v / (r * r)) / 3;
+    if (next >= r) return static_cast<std::uint32_t>(r);
+    r = next;
+  }
+}
+
+std::uint32_t times_beta(std::uint32_t v) {
+  return static_cast<std::uint32_t>(std::uint64_t{v} * 7 / 10);
+}
+
+}  // namespace
+
+Cubic::Cubic(std::uint32_t mss) : mss_(std::clamp(mss, 1U, 65535U)), cwnd_(initial_window(mss_)) {}
+
+void Cubic::on_ack(const AckEvent& e) {
+  count_time(e);
+  if (cwnd_ < ssthresh_) {
+    slow_start(e);
+  } else if (e.cwnd_limited && e.acked != 0) {
+    avoid(e);
+  }
+  if (e.acked != 0) timed_out_ = false;
+}
+
+/// Time in which the window was not the limit proves nothing about the path: RFC 9438 5.8 lets t
+/// not include it. The epoch moves past it.
+void Cubic::count_time(const AckEvent& e) {
+  if (in_epoch_ && !e.cwnd_limited) epoch_ = later(epoch_, elapsed_ns(last_ack_, e.now));
+  last_ack_ = std::max(last_ack_, e.now);
+}
+
+void Cubic::slow_start(const AckEvent& e) {
+  in_epoch_ = false;
+  // RFC 9406 4.3: only the first slow start has no ssthresh to find its end by.
+  if (ssthresh_ == UINT32_MAX && hystart_round(e)) return;
+  if (!e.cwnd_limited) return;
+  std::uint64_t grow = std::min(e.acked, cwnd_);  // the limit L: see Reno
+  if (css_) {
+    credit_ += grow;
+    grow = credit_ / kCssGrowthDivisor;
+    credit_ %= kCssGrowthDivisor;
+  }
+  const std::uint32_t room = std::min(ssthresh_, kMaxCwnd) - cwnd_;
+  cwnd_ += static_cast<std::uint32_t>(std::min<std::uint64_t>(grow, room));
+}
+
+/// RFC 9406 4.2. True when slow start has just ended.
+bool Cubic::hystart_round(const AckEvent& e) {
+  if (e.round_start) {
+    last_round_min_us_ = round_min_us_;
+    round_min_us_ = UINT32_MAX;
+    round_samples_ = 0;
+    if (css_ && ++css_rounds_ >= kCssRounds) {
+      ssthresh_ = cwnd_;
+      css_ = false;
+      credit_ = 0;
+      return true;
+    }
+  }
+  if (e.rtt <= Duration::zero()) return false;
+  const auto us = std::clamp<std::int64_t>(to_us(e.rtt), 1, std::int64_t{UINT32_MAX} / 2);
+  round_min_us_ = std::min(round_min_us_, static_cast<std::uint32_t>(us));
+  if (round_samples_ < kRttSamples) ++round_samples_;
+  if (round_samples_ < kRttSamples) return false;
+  if (css_) {
+    if (round_min_us_ < css_baseline_us_) css_ = false;  // the growth was noise: resume
+    return false;
+  }
+  if (last_round_min_us_ == UINT32_MAX) return false;
+  const std::uint32_t thresh =
+      std::clamp(last_round_min_us_ / kMinRttDivisor, kMinRttThreshUs, kMaxRttThreshUs);
+  if (round_min_us_ < last_round_min_us_ + thresh) return false;
+  css_ = true;
+  css_baseline_us_ = round_min_us_;
+  css_rounds_ = 0;
+  credit_ = 0;
+  return false;
+}
+
+void Cubic::begin_epoch(Instant now) {
+  in_epoch_ = true;
+  epoch_ = now;
+  w_est_ = cwnd_;
+  credit_ = 0;
+  est_credit_ = 0;
+  // RFC 9438 4.8, 4.10: after a timeout or HyStart++ there is no W_max: K = 0 from here.
+  w_max_ = std::max(w_max_, cwnd_);
+  cwnd_prior_ = std::max(cwnd_prior_, cwnd_);
+  const std::uint64_t cube = std::uint64_t{w_max_ - cwnd_} * 2'500'000'000U / mss_;  // (4.2)
+  k_ms_ = cube_root(cube);
+}
+
+/// W_cubic at `now` + `ahead`, in [0, kMaxCwnd].
+std::uint32_t Cubic::curve(Instant now, Duration ahead) const {
+  const auto ahead_ns = static_cast<std::uint64_t>(std::max(ahead, Duration::zero()).count());
+  const std::uint64_t t =
+      (elapsed_ns(epoch_, now) + ahead_ns) / 1'000'000;  // no overflow: 2 x 2^63
+  const std::uint64_t d = std::min(t < k_ms_ ? k_ms_ - t : t - k_ms_, kMaxCurveMs);
+  const std::uint64_t octets = d * d * d / 2500 * mss_ / 1'000'000;
+  if (t < k_ms_) return octets < w_max_ ? w_max_ - static_cast<std::uint32_t>(octets) : 0;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(w_max_ + octets, kMaxCwnd));
+}
+
+/// RFC 9438 4.3: what Reno would have by now; alpha = 3 (1 - 0.7) / (1 + 0.7) = 9/17 until the
+/// window of the last reduction is reached again, then 1.
+void Cubic::grow_reno_estimate(std::uint32_t acked) {
+  est_credit_ += std::uint64_t{acked} * (w_est_ < cwnd_prior_ ? 9 : 17);
+  const std::uint64_t step = std::uint64_t{cwnd_} * 17;
+  if (est_credit_ < step) return;
+  est_credit_ -= step;
+  w_est_ = std::min(w_est_ + mss_, kMaxCwnd);
+}
+
+void Cubic::avoid(const AckEvent& e) {
+  if (!in_epoch_) begin_epoch(e.now);
+  const std::uint32_t acked = std::min(e.acked, cwnd_);
+  grow_reno_estimate(acked);
+  if (curve(e.now, Duration::zero()) < w_est_) {  // Reno-friendly region
+    cwnd_ = std::max(cwnd_, w_est_);
+    return;
+  }
+  // (4.4), (4.5): toward the value one RTT ahead, at most half a window more per round trip.
+  const std::uint32_t most = std::min(cwnd_ + cwnd_ / 2, kMaxCwnd);
+  const std::uint32_t target = std::clamp(curve(e.now, e.srtt), cwnd_, most);
+  credit_ += std::uint64_t{target - cwnd_} * acked;
+  const std::uint64_t grow = credit_ / cwnd_;
+  credit_ %= cwnd_;
+  cwnd_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(cwnd_ + grow, kMaxCwnd));
+}
+
+/// RFC 9438 4.6 and, for w_max_, fast convergence (4.7): a window that shrinks leaves room to
+/// newcomers.
+void Cubic::reduce(std::uint32_t in_flight) {
+  cwnd_prior_ = cwnd_;
+  w_max_ = cwnd_ < w_max_ ? static_cast<std::uint32_t>(std::uint64_t{cwnd_} * 17 / 20) : cwnd_;
+  ssthresh_ = std::max(times_beta(std::min(in_flight, kMaxCwnd)), 2 * mss_);
+  in_epoch_ = false;
+  css_ = false;
+  credit_ = 0;
+}
+
+void Cubic::on_loss(Instant, std::uint32_t in_flight) {
+  const std::uint32_t limit = std::max(cwnd_, 2 * mss_);
+  reduce(in_flight);
+  cwnd_ = std::min(ssthresh_, limit);  // a loss never enlarges the window
+}
+
+void Cubic::on_rto(Instant, std::uint32_t in_flight) {
+  // RFC 5681 3.1: ssthresh is held when the same segment times out again.
+  if (!timed_out_) reduce(in_flight);
+  timed_out_ = true;
+  w_max_ = 0;  // (4.8): the next epoch begins with K = 0 at its own cwnd
+  cwnd_prior_ = 0;
+  in_epoch_ = false;
+  cwnd_ = mss_;
+}
+
+void Cubic::on_idle(Duration idle, Duration rto) {
+  if (idle <= Duration::zero()) return;
+  const auto ns = static_cast<std::uint64_t>(idle.count());
+  if (in_epoch_) epoch_ = later(epoch_, ns);
+  last_ack_ = later(last_ack_, ns);
+  const std::uint32_t restart = std::min(initial_window(mss_), cwnd_);
+  if (idle < rto || restart == cwnd_) return;
+  // RFC 2861 3: what was proven is found again by slow start, not octet by octet.
+  ssthresh_ = std::max(ssthresh_, cwnd_ - cwnd_ / 4);
+  cwnd_ = restart;
+  in_epoch_ = false;
+  css_ = false;
+  round_min_us_ = last_round_min_us_ = UINT32_MAX;
+  round_samples_ = 0;
+  credit_ = 0;
+}
+
+void Cubic::set_mss(std::uint32_t mss) {
+  const bool untouched = ssthresh_ == UINT32_MAX && cwnd_ == initial_window(mss_);
+  mss_ = std::clamp(mss, 1U, 65535U);
+  cwnd_ = untouched ? initial_window(mss_) : std::max(cwnd_, mss_);
+}
+
+}  // namespace pollux::tcp
