@@ -1,0 +1,59 @@
+#include "engine/services/chargen.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/services/discard.h"
+
+namespace pollux {
+namespace {
+
+struct ChargenSession final : Session {
+  std::uint64_t position = 0;
+};
+
+using Block = std::array<std::uint8_t, kChargenBlock>;
+
+const Block& block() {
+  static const Block pattern = [] {
+    Block b{};
+    for (std::size_t i = 0; i < b.size(); ++i) {
+      const std::size_t line = i / kChargenLine;
+      const std::size_t column = i % kChargenLine;
+      if (column < 72) {
+        b[i] = static_cast<std::uint8_t>(' ' + (line + column) % kChargenRing);
+      } else {
+        b[i] = column == 72 ? '\r' : '\n';
+      }
+    }
+    return b;
+  }();
+  return pattern;
+}
+
+}  // namespace
+
+Slice chargen_slice(std::uint64_t position, std::uint64_t max) {
+  const std::size_t offset = position % kChargenPeriod;
+  const std::size_t n = std::min<std::uint64_t>(max, kChargenBlock - offset);
+  return Slice::from_static(Bytes(block()).subspan(offset, n));
+}
+
+void ChargenService::on_open(Stream& s) {
+  s.attach(std::make_unique<ChargenSession>());
+  pump(s);
+}
+
+void ChargenService::on_readable(Stream& s) { discard_input(s); }
+
+void ChargenService::pump(Stream& s) {
+  auto& session = *s.session<ChargenSession>();
+  while (!s.write_shut()) {
+    const Slice piece = chargen_slice(session.position, kChargenBlock);
+    const std::size_t n = s.write(piece);
+    session.position += n;
+    if (n < piece.size()) return s.want_writable();
+  }
+}
+
+}  // namespace pollux

@@ -1,0 +1,401 @@
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <string>
+#include <vector>
+
+#include "engine/services/chargen.h"
+#include "engine/services/http_conversation.h"
+#include "engine/services/http_parser.h"
+
+namespace pollux {
+namespace {
+
+using Status = HttpRequestParser::Status;
+
+Bytes octets(std::string_view s) {
+  return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()};
+}
+
+/// The state of a parser as text, so that two can be compared.
+std::string describe(const HttpRequestParser& p) {
+  const HttpRequest& r = p.request();
+  return std::to_string(static_cast<int>(p.status())) + " " + std::to_string(p.error()) + " " +
+         r.method + " " + r.target + " " + std::to_string(r.minor_version) + " " +
+         std::to_string(r.persistent()) + std::to_string(r.chunked) +
+         std::to_string(r.expects_continue) + " " +
+         (r.content_length ? std::to_string(*r.content_length) : "-") + " " + r.range + " " +
+         r.if_none_match;
+}
+
+HttpRequestParser parsed(std::string_view text) {
+  HttpRequestParser p;
+  p.feed(octets(text));
+  return p;
+}
+
+TEST(HttpParser, ReadsOneHeadAndNoMore) {
+  const std::string head = "GET /a?b HTTP/1.1\r\nHost: x\r\n\r\n";
+  HttpRequestParser p;
+  EXPECT_TRUE(p.idle());
+  EXPECT_EQ(p.feed(octets(head + "GET /next")), head.size());
+  EXPECT_EQ(p.status(), Status::complete);
+  EXPECT_EQ(p.request().method, "GET");
+  EXPECT_EQ(p.request().target, "/a?b");
+  EXPECT_TRUE(p.request().persistent());
+  EXPECT_EQ(p.feed(octets("more")), 0U);
+  p.reset();
+  EXPECT_TRUE(p.idle());
+  EXPECT_EQ(p.status(), Status::need_more);
+}
+
+const std::vector<std::string>& good_heads() {
+  static const std::vector<std::string> heads{
+      "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET / HTTP/1.0\r\n\r\n",
+      "GET / HTTP/1.0\nConnection: Keep-Alive\n\n",
+      "\r\n\r\nHEAD /a%20b HTTP/1.1\r\nhost:\tx \r\nRANGE: bytes=0-1\r\n\r\n",
+      "GET http://h:80/p?q HTTP/1.1\r\nHost: h\r\nConnection: foo , Close\r\n\r\n",
+      "GET http://h HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+      "OPTIONS * HTTP/1.1\r\nHost: x\r\nX-Empty:\r\n\r\n",
+      "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+      "GET / HTTP/1.9\r\nHost: x\r\nX: \x80\xff\r\n\r\n",
+  };
+  return heads;
+}
+
+struct BadHead {
+  std::string text;
+  int error;
+};
+
+std::string fields(int n) {
+  std::string s;
+  for (int i = 0; i < n; ++i) s += "X: y\r\n";
+  return s;
+}
+
+const std::vector<BadHead>& bad_heads() {
+  const std::string get = "GET / HTTP/1.1\r\nHost: x\r\n";
+  static const std::vector<BadHead> heads{
+      {"GET /\r\n\r\n", 400},
+      {"GET  HTTP/1.1\r\n\r\n", 400},
+      {"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+      {" GET / HTTP/1.1\r\n\r\n", 400},
+      {"G@T / HTTP/1.1\r\n\r\n", 400},
+      {"GET a HTTP/1.1\r\n\r\n", 400},
+      {"GET * HTTP/1.1\r\n\r\n", 400},
+      {"GET /#f HTTP/1.1\r\n\r\n", 400},
+      {"GET http:///a HTTP/1.1\r\n\r\n", 400},
+      {"GET / http/1.1\r\n\r\n", 400},
+      {"GET / HTTP/1.10\r\n\r\n", 400},
+      {"GET / HTTP/1.1 \r\n\r\n", 400},
+      {"GET / HTTP/2.0\r\n\r\n", 505},
+      {"GET / HTTP/0.9\r\n\r\n", 505},
+      {std::string("GET /\0 HTTP/1.1\r\n\r\n", 20), 400},
+      {"GET /\r HTTP/1.1\r\n\r\n", 400},
+      {"\x16\x03\x01\x02\n", 400},
+      {"GET / HTTP/1.1\r\n\r\n", 400},
+      {get + "Host: y\r\n\r\n", 400},
+      {get + " folded\r\n\r\n", 400},
+      {get + "Name : x\r\n\r\n", 400},
+      {get + "Nothing\r\n\r\n", 400},
+      {get + ": x\r\n\r\n", 400},
+      {get + std::string("A: \0\r\n\r\n", 8), 400},
+      {get + "A: b\rc\r\n\r\n", 400},
+      {get + "Content-Length: -1\r\n\r\n", 400},
+      {get + "Content-Length: +1\r\n\r\n", 400},
+      {get + "Content-Length: 0x1\r\n\r\n", 400},
+      {get + "Content-Length:\r\n\r\n", 400},
+      {get + "Content-Length: 99999999999999999999\r\n\r\n", 400},
+      {get + "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", 400},
+      {get + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+      {get + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+      {get + "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
+      {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+      {"GET /" + std::string(5000, 'a') + " HTTP/1.1\r\nHost: x\r\n\r\n", 414},
+      {std::string(5000, 'a'), 414},
+      {get + "A: " + std::string(9000, 'a') + "\r\n\r\n", 431},
+      {get + fields(101) + "\r\n", 431},
+  };
+  return heads;
+}
+
+TEST(HttpParser, AcceptsTheTable) {
+  for (const auto& head : good_heads()) {
+    const auto p = parsed(head);
+    EXPECT_EQ(p.status(), Status::complete) << head << p.error();
+  }
+}
+
+TEST(HttpParser, RefusesTheTable) {
+  for (const auto& head : bad_heads()) {
+    const auto p = parsed(head.text);
+    EXPECT_EQ(p.status(), Status::error) << head.text;
+    EXPECT_EQ(p.error(), head.error) << head.text;
+  }
+}
+
+TEST(HttpParser, AnySplitGivesTheSame) {
+  std::vector<std::string> heads = good_heads();
+  for (const auto& bad : bad_heads()) heads.push_back(bad.text);
+  for (const auto& head : heads) {
+    const std::string whole = describe(parsed(head));
+    for (std::size_t at = 0; at <= head.size(); ++at) {
+      HttpRequestParser p;
+      p.feed(octets(head).first(at));
+      p.feed(octets(head).subspan(at));
+      ASSERT_EQ(describe(p), whole) << "split at " << at << " of " << head;
+    }
+    HttpRequestParser single;
+    for (const char& c : head) single.feed(octets({&c, 1}));
+    EXPECT_EQ(describe(single), whole) << head;
+  }
+}
+
+TEST(HttpParser, HeaderFloodsEnd) {
+  for (const char* piece : {"\r\n", "\n", "a", "GET / HTTP/1.1\r\n", "A: b\r\n"}) {
+    HttpRequestParser p;
+    p.feed(octets("GET / HTTP/1.1\r\n"));
+    std::size_t fed = 0;
+    for (; fed < 20000 && p.status() == Status::need_more; ++fed) p.feed(octets(piece));
+    EXPECT_EQ(p.status(), Status::error) << piece;
+  }
+  HttpRequestParser empty_lines;
+  for (int i = 0; i < 5000; ++i) empty_lines.feed(octets("\r\n"));
+  EXPECT_EQ(empty_lines.error(), 431);
+}
+
+/// Octets that look enough like HTTP to get past the first check.
+rc::Gen<std::string> http_like() {
+  return rc::gen::map(
+      rc::gen::container<std::vector<std::string>>(rc::gen::oneOf(
+          rc::gen::element<std::string>("GET ", "HEAD / HTTP/1.1\r\n", "/", " HTTP/1.1", "\r\n",
+                                        "\n", "\r", "Host: x\r\n", "Content-Length: ", "7", ",",
+                                        ":", " ", "Range: bytes=1-", "Connection: close\r\n",
+                                        "Transfer-Encoding: chunked\r\n", "\r\n\r\n"),
+          rc::gen::arbitrary<std::string>())),
+      [](const std::vector<std::string>& parts) {
+        std::string s;
+        for (const auto& p : parts) s += p;
+        return s;
+      });
+}
+
+TEST(HttpParser, RandomOctetsNeverExceedTheLimits) {
+  EXPECT_TRUE(rc::check([] {
+    const std::string text = *http_like();
+    const std::size_t repeat = *rc::gen::inRange<std::size_t>(1, 200);
+    const std::size_t step = *rc::gen::inRange<std::size_t>(1, 3000);
+    std::string all;
+    for (std::size_t i = 0; i < repeat; ++i) all += text;
+    HttpRequestParser p;
+    for (std::size_t at = 0; at < all.size(); at += step) {
+      p.feed(octets(all).subspan(at, std::min(step, all.size() - at)));
+      RC_ASSERT(p.held() <= http_limits::kMaxHead + 64);
+    }
+    return p.status() != Status::error || p.error() >= 400;
+  }));
+}
+
+// -- conversation ------------------------------------------------------------------------------
+
+constexpr std::time_t kNow = 784111777;  // Sun, 06 Nov 1994 08:49:37 GMT
+
+/// Feeds `in` in pieces of `step` octets and takes all output, as a transport with room would.
+std::string converse(HttpConversation& c, std::string_view in, std::size_t step = 1 << 20) {
+  std::string out;
+  for (std::size_t at = 0;;) {
+    while (c.has_output()) {
+      const Slice body = c.head().empty() ? c.body() : Slice{};
+      const Bytes piece = c.head().empty() ? body.bytes() : c.head();
+      out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+      c.sent(piece.size());
+    }
+    if (c.closing() || at == in.size()) return out;
+    at += c.feed(octets(in.substr(at, step)), kNow);
+  }
+}
+
+std::string answer(std::string_view request) {
+  HttpContent content("");
+  HttpConversation c(content);
+  return converse(c, request);
+}
+
+std::string get(const std::string& target, const std::string& more = "") {
+  return "GET " + target + " HTTP/1.1\r\nHost: x\r\n" + more + "\r\n";
+}
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string body_of(const std::string& response) {
+  return response.substr(response.find("\r\n\r\n") + 4);
+}
+
+TEST(HttpConversation, BuiltInPage) {
+  const std::string r = answer(get("/"));
+  EXPECT_TRUE(r.starts_with("HTTP/1.1 200 OK\r\n")) << r;
+  EXPECT_TRUE(has(r, "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n")) << r;
+  EXPECT_TRUE(has(r, "Content-Type: text/html; charset=utf-8\r\n"));
+  EXPECT_TRUE(has(r, "Content-Length: " + std::to_string(body_of(r).size()) + "\r\n"));
+  EXPECT_FALSE(has(r, "Connection: close"));
+}
+
+TEST(HttpConversation, HeadHasTheHeadersOfGetAndNoBody) {
+  const std::string full = answer(get("/bytes/1000"));
+  EXPECT_EQ(answer("HEAD /bytes/1000 HTTP/1.1\r\nHost: x\r\n\r\n"),
+            full.substr(0, full.size() - 1000));
+}
+
+TEST(HttpConversation, BytesArePatternOfAnyLength) {
+  for (const std::size_t n : {0UL, 1UL, 7030UL, 300000UL, 3000001UL}) {
+    const std::string body = body_of(answer(get("/bytes/" + std::to_string(n))));
+    ASSERT_EQ(body.size(), n);
+    for (std::size_t i = 0; i < n; i += 997) {
+      ASSERT_EQ(static_cast<std::uint8_t>(body[i]), chargen_slice(i, 1).data()[0]);
+    }
+  }
+}
+
+TEST(HttpConversation, StatusTable) {
+  struct Row {
+    std::string request;
+    const char* status;
+    bool close;
+  };
+  for (const Row& r : {
+           Row{get("/none"), "404", false},
+           Row{get("/bytes/"), "404", false},
+           Row{get("/bytes/x"), "404", false},
+           Row{get("/bytes/-1"), "404", false},
+           Row{get("/bytes/99999999999999999999999"), "404", false},
+           Row{get("/%zz"), "400", false},
+           Row{get("/../etc/passwd"), "400", false},
+           Row{"POST / HTTP/1.1\r\nHost: x\r\n\r\n", "405", false},
+           Row{"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "405", false},
+           Row{"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", "501", false},
+           Row{"nonsense\r\n", "400", true},
+           Row{"GET / HTTP/3.0\r\n", "505", true},
+           Row{"GET /" + std::string(9000, 'a'), "414", true},
+           Row{"GET / HTTP/1.1\r\nA: " + std::string(9000, 'a'), "431", true},
+           Row{get("/", "Connection: close\r\n"), "200", true},
+           Row{"GET / HTTP/1.0\r\n\r\n", "200", true},
+           Row{"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200", false},
+           Row{get("/", "Transfer-Encoding: chunked\r\n"), "200", true},
+           Row{get("/", "Content-Length: 5000000\r\n"), "200", true},
+           Row{get("/", "Content-Length: 5\r\nExpect: 100-continue\r\n"), "200", true},
+       }) {
+    HttpContent content("");
+    HttpConversation c(content);
+    const std::string response = converse(c, r.request);
+    EXPECT_EQ(response.substr(0, 13), std::string("HTTP/1.1 ") + r.status + " ") << r.request;
+    EXPECT_EQ(c.closing(), r.close) << r.request;
+    EXPECT_EQ(has(response, "\r\nConnection: close\r\n"), r.close) << r.request;
+    EXPECT_TRUE(has(response, "\r\nContent-Length: "));
+  }
+  EXPECT_TRUE(has(answer("PUT / HTTP/1.1\r\nHost: x\r\n\r\n"), "Allow: GET, HEAD\r\n"));
+  EXPECT_TRUE(has(answer("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"),
+                  "Connection: keep-alive\r\n"));
+}
+
+TEST(HttpConversation, PipelinedRequestsAreAnsweredInOrderWhateverTheSplit) {
+  const std::string in = get("/bytes/10") +
+                         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" + "GET /evil" +
+                         get("/none") + get("/bytes/5", "Connection: close\r\n") + get("/bytes/99");
+  const std::string whole = answer(in);
+  EXPECT_TRUE(has(whole, "HTTP/1.1 200"));
+  EXPECT_TRUE(has(whole, "HTTP/1.1 405"));
+  EXPECT_TRUE(has(whole, "HTTP/1.1 404"));
+  EXPECT_TRUE(whole.ends_with("\r\n\r\n !\"#$"));  // nothing after close
+  for (std::size_t step = 1; step < in.size(); ++step) {
+    HttpContent content("");
+    HttpConversation c(content);
+    ASSERT_EQ(converse(c, in, step), whole) << step;
+  }
+}
+
+TEST(HttpConversation, TakesNothingWhileAResponseWaits) {
+  HttpContent content("");
+  HttpConversation c(content);
+  const std::string one = get("/bytes/1000000");
+  EXPECT_EQ(c.feed(octets(one + one), kNow), one.size());
+  EXPECT_EQ(c.feed(octets(one), kNow), 0U);
+}
+
+TEST(HttpConversation, TimeOut) {
+  HttpContent content("");
+  HttpConversation begun(content);
+  begun.feed(octets("GET / HT"), kNow);
+  EXPECT_TRUE(begun.mid_request());
+  begun.time_out(kNow);
+  EXPECT_TRUE(converse(begun, "").starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+  EXPECT_TRUE(begun.closing());
+  HttpConversation silent(content);
+  silent.time_out(kNow);
+  EXPECT_FALSE(silent.has_output());
+  EXPECT_TRUE(silent.closing());
+}
+
+TEST(HttpConversation, Ranges) {
+  const std::string whole = body_of(answer(get("/bytes/100")));
+  struct Row {
+    const char* range;
+    int status;
+    std::size_t offset, length;
+  };
+  for (const Row& r :
+       {Row{"bytes=0-0", 206, 0, 1}, Row{"bytes=10-19", 206, 10, 10}, Row{"bytes=90-", 206, 90, 10},
+        Row{"bytes=90-1000", 206, 90, 10}, Row{"bytes=-7", 206, 93, 7},
+        Row{"bytes=-1000", 206, 0, 100}, Row{"BYTES= 1-2", 206, 1, 2},
+        Row{"bytes=5-4", 200, 0, 100}, Row{"bytes=0-1,5-6", 200, 0, 100},
+        Row{"lines=0-1", 200, 0, 100}, Row{"bytes=-", 200, 0, 100}, Row{"bytes=a-b", 200, 0, 100},
+        Row{"bytes=100-", 416, 0, 0}, Row{"bytes=-0", 416, 0, 0},
+        Row{"bytes=18446744073709551615-", 416, 0, 0},
+        Row{"bytes=0-18446744073709551615", 206, 0, 100}}) {
+    const std::string a = answer(get("/bytes/100", "Range: " + std::string(r.range) + "\r\n"));
+    EXPECT_TRUE(a.starts_with("HTTP/1.1 " + std::to_string(r.status))) << r.range;
+    EXPECT_EQ(body_of(a), whole.substr(r.offset, r.length)) << r.range;
+    if (r.status == 206) {
+      EXPECT_TRUE(has(a, "Content-Range: bytes " + std::to_string(r.offset) + "-" +
+                             std::to_string(r.offset + r.length - 1) + "/100\r\n"))
+          << a;
+    }
+    EXPECT_EQ(has(a, "Content-Range: bytes */100\r\n"), r.status == 416) << a;
+  }
+}
+
+TEST(HttpConversation, RangeFarInAHugeBody) {
+  const std::string a = answer(get("/bytes/18446744073709551615", "Range: bytes=-3\r\n"));
+  EXPECT_TRUE(has(a,
+                  "Content-Range: bytes 18446744073709551612-18446744073709551614/"
+                  "18446744073709551615\r\n"))
+      << a;
+  EXPECT_EQ(body_of(a).size(), 3U);
+}
+
+TEST(HttpConversation, RandomOctetsNeverBreakIt) {
+  HttpContent content("");
+  EXPECT_TRUE(rc::check([&] {
+    HttpConversation c(content);
+    const std::string out = converse(c, *http_like(), *rc::gen::inRange<std::size_t>(1, 50));
+    return out.empty() || out.starts_with("HTTP/1.1 ");
+  }));
+}
+
+TEST(HttpDate, ThreeForms) {
+  EXPECT_EQ(http_date(kNow), "Sun, 06 Nov 1994 08:49:37 GMT");
+  EXPECT_EQ(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), kNow);
+  EXPECT_EQ(parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT"), kNow);
+  EXPECT_EQ(parse_http_date("Sun Nov  6 08:49:37 1994"), kNow);
+  EXPECT_EQ(parse_http_date("yesterday"), std::nullopt);
+  EXPECT_EQ(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT+1"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace pollux
