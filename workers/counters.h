@@ -33,7 +33,7 @@ class Counter {
   X(tx_packets) X(tx_bytes) X(connections_open) X(connections_opened) X(connections_closed) \
       X(retransmitted_segments) X(out_of_order_segments) X(checksum_errors) X(resets_sent)  \
           X(resets_received) X(syn_cookies_sent) X(syn_cookies_validated) X(memory_bytes)   \
-              X(busy_ns) X(idle_ns) X(turns) X(sleeps) X(ring_full_drops) X(tx_drops)
+              X(busy_ns) X(idle_ns) X(turns) X(sleeps) X(tx_drops)
 
 struct alignas(128) WorkerCounters {
 #define X(name) Counter name;

@@ -141,6 +141,7 @@ class Conn {
   };
   Info info() const;
   std::uint32_t mss() const { return mss_; }
+  CcKind congestion_control() const { return cc_.kind(); }
   /// Octets of payload held in all queues.
   std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_.bytes(); }
   bool keeps_out_of_order() const { return !assembler_.empty(); }

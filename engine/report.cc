@@ -1,0 +1,196 @@
+#include "engine/report.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/clock.h"
+
+namespace pollux {
+
+using nlohmann::json;
+
+namespace {
+
+json counters_json(const WorkerCounters& c) {
+  json j = {{"rx_packets", c.rx_packets.get()},
+            {"rx_bytes", c.rx_bytes.get()},
+            {"tx_packets", c.tx_packets.get()},
+            {"tx_bytes", c.tx_bytes.get()},
+            {"tx_drops", c.tx_drops.get()},
+            {"connections_open", c.connections_open.get()},
+            {"connections_opened", c.connections_opened.get()},
+            {"connections_closed", c.connections_closed.get()},
+            {"retransmitted_segments", c.retransmitted_segments.get()},
+            {"out_of_order_segments", c.out_of_order_segments.get()},
+            {"checksum_errors", c.checksum_errors.get()},
+            {"resets_sent", c.resets_sent.get()},
+            {"resets_received", c.resets_received.get()},
+            {"syn_cookies_sent", c.syn_cookies_sent.get()},
+            {"syn_cookies_validated", c.syn_cookies_validated.get()},
+            {"memory_bytes", c.memory_bytes.get()}};
+  json drops = json::object();
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < kDropReasons; ++i) {
+    const std::uint64_t n = c.drops[i].get();
+    drops[std::string(to_string(static_cast<DropReason>(i)))] = n;
+    if (static_cast<DropReason>(i) != DropReason::tx_error) total += n;
+  }
+  j["rx_drops"] = total;
+  j["drops"] = drops;
+  return j;
+}
+
+/// Losses of a stage are those of the worker that runs it, or of worker 0 for the RX thread.
+void add_stage(json& worker, const RxStageCounters& c) {
+  worker["drops"]["ring_full"] = c.ring_full.get();
+  worker["drops"]["no_buffer"] = c.no_buffer.get();
+  worker["ring_full_drops"] = c.ring_full.get();
+  worker["rx_drops"] =
+      worker["rx_drops"].get<std::uint64_t>() + c.ring_full.get() + c.no_buffer.get();
+}
+
+void add_up(json& totals, const json& worker) {
+  for (const auto& [key, value] : worker.items()) {
+    if (key == "drops") {
+      for (const auto& [reason, n] : value.items()) {
+        totals["drops"][reason] =
+            totals["drops"].value(reason, std::uint64_t{0}) + n.get<std::uint64_t>();
+      }
+    } else if (value.is_number_unsigned()) {
+      totals[key] = totals.value(key, std::uint64_t{0}) + value.get<std::uint64_t>();
+    }
+  }
+}
+
+json or_null(bool there, std::int64_t value) { return there ? json(value) : json(nullptr); }
+
+json connection_json(const ConnEntry& e, std::size_t worker, Instant now) {
+  const tcp::Conn::Info i = e.tcp.info();
+  const bool sampled = i.srtt > Duration::zero();
+  return {{"local", e.key.local.to_string()},
+          {"remote", e.key.remote.to_string()},
+          {"state", tcp::to_string(e.tcp.state())},
+          {"worker", worker},
+          {"service", e.service->name()},
+          {"congestion_control", tcp::to_string(e.tcp.congestion_control())},
+          {"mss", i.mss},
+          {"rto_ms", to_ms(i.rto)},
+          {"srtt_us", or_null(sampled, to_us(i.srtt))},
+          {"rttvar_us", or_null(sampled, to_us(i.rttvar))},
+          {"min_rtt_us", or_null(sampled, to_us(i.min_rtt))},
+          {"cwnd_bytes", i.cwnd},
+          {"ssthresh_bytes", or_null(i.ssthresh != UINT32_MAX, i.ssthresh)},
+          {"send_window", i.send_window},
+          {"receive_window", i.receive_window},
+          {"bytes_in_flight", i.in_flight},
+          {"bytes_sent", i.bytes_sent},
+          {"bytes_received", i.bytes_received},
+          {"retransmits", i.retransmits},
+          {"out_of_order_bytes", i.out_of_order_bytes},
+          {"send_queue_bytes", i.send_queue},
+          {"receive_queue_bytes", i.receive_queue},
+          {"age_s", std::chrono::duration<double>(now - e.opened_at).count()}};
+}
+
+/// The kernel's own counter of the interface; null when it cannot be read.
+json kernel_statistic(const std::string& interface, const char* name) {
+  std::ifstream in("/sys/class/net/" + interface + "/statistics/" + name);
+  std::uint64_t value = 0;
+  return in >> value ? json(value) : json(nullptr);
+}
+
+}  // namespace
+
+Reporter::Reporter(Runtime& runtime, Instant started)
+    : runtime_(runtime), started_(started), loads_(runtime.workers()) {}
+
+double Reporter::busy_ratio(std::size_t worker) {
+  const WorkerCounters& c = runtime_.counters(worker);
+  Load& l = loads_[worker];
+  const std::uint64_t busy = c.busy_ns.get();
+  const std::uint64_t idle = c.idle_ns.get();
+  const std::uint64_t span = (busy - l.busy) + (idle - l.idle);
+  if (span >= 100'000'000) {
+    l.ratio = static_cast<double>(busy - l.busy) / static_cast<double>(span);
+    l.busy = busy;
+    l.idle = idle;
+  }
+  return l.ratio;
+}
+
+json Reporter::stats() {
+  json list = json::array();
+  json totals = json::object();
+  double busy = 0;
+  for (std::size_t i = 0; i < runtime_.workers(); ++i) {
+    json w = counters_json(runtime_.counters(i));
+    w["ring_full_drops"] = std::uint64_t{0};
+    if (i < runtime_.stages().size()) add_stage(w, runtime_.stages()[i]->counters());
+    add_up(totals, w);
+    w["worker"] = i;
+    w["busy_ratio"] = busy_ratio(i);
+    busy += loads_[i].ratio;
+    list.push_back(std::move(w));
+  }
+  totals["busy_ratio"] = busy / static_cast<double>(runtime_.workers());
+  return {{"version", POLLUX_VERSION},
+          {"uptime_s", std::chrono::duration<double>(monotonic_now() - started_).count()},
+          {"workers", list},
+          {"totals", totals}};
+}
+
+json Reporter::connections() {
+  json list = json::array();
+  for (std::size_t i = 0; i < runtime_.workers(); ++i) {
+    runtime_.ask(i, [&](Shard& shard) {
+      const Instant now = monotonic_now();
+      shard.for_each([&](const ConnEntry& e) { list.push_back(connection_json(e, i, now)); });
+    });
+  }
+  return list;
+}
+
+json Reporter::workers() {
+  json list = json::array();
+  for (std::size_t i = 0; i < runtime_.workers(); ++i) {
+    const WorkerCounters& c = runtime_.counters(i);
+    list.push_back({{"worker", i},
+                    {"rx_mode", runtime_.options().plan.dedicated_rx ? "dedicated" : "inline"},
+                    {"connections_open", c.connections_open.get()},
+                    {"rx_packets", c.rx_packets.get()},
+                    {"tx_packets", c.tx_packets.get()},
+                    {"memory_bytes", c.memory_bytes.get()},
+                    {"turns", c.turns.get()},
+                    {"sleeps", c.sleeps.get()},
+                    {"busy_ms", c.busy_ns.get() / 1'000'000},
+                    {"idle_ms", c.idle_ns.get() / 1'000'000},
+                    {"busy_ratio", busy_ratio(i)}});
+  }
+  return list;
+}
+
+json Reporter::queues() {
+  const std::string& name = runtime_.device().name();
+  json stages = json::array();
+  for (std::size_t s = 0; s < runtime_.stages().size(); ++s) {
+    const RxStage& stage = *runtime_.stages()[s];
+    const RxStageCounters& c = stage.counters();
+    stages.push_back({{"stage", s},
+                      {"queues", stage.queues().size()},
+                      {"rx_packets", c.packets.get()},
+                      {"rx_bytes", c.bytes.get()},
+                      {"forwarded", c.forwarded.get()},
+                      {"ring_full_drops", c.ring_full.get()},
+                      {"no_buffer_drops", c.no_buffer.get()}});
+  }
+  return {{"interface", name},
+          {"queues", runtime_.device().queues()},
+          {"mtu", runtime_.device().caps().mtu},
+          {"checksum_offload", runtime_.device().caps().checksum},
+          {"segmentation_offload", runtime_.device().caps().segmentation},
+          {"kernel_tx_dropped", kernel_statistic(name, "tx_dropped")},
+          {"kernel_rx_dropped", kernel_statistic(name, "rx_dropped")},
+          {"stages", stages}};
+}
+
+}  // namespace pollux

@@ -1,0 +1,190 @@
+#include "engine/runtime.h"
+
+#include <condition_variable>
+#include <mutex>
+
+#include "engine/clock.h"
+
+namespace pollux {
+
+namespace {
+
+/// Slots of one RX pool: what all rings and receive queues may hold before packets are lost.
+constexpr std::size_t kRxSlots = 8192;
+constexpr std::size_t kRxChunk = 32;
+
+}  // namespace
+
+Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)) {
+  device_ = std::make_unique<TunDevice>(options_.tun);
+  const std::size_t workers = options_.plan.workers;
+  for (std::size_t i = 0; i < workers; ++i) {
+    lanes_.push_back(std::make_unique<Lane>());
+    std::vector<int> fds;
+    if (!options_.plan.dedicated_rx) {
+      for (std::size_t q = i; q < device_->queues(); q += workers) {
+        fds.push_back(device_->queue(static_cast<unsigned>(q)).fd());
+      }
+    }
+    lanes_[i]->sleeper = std::make_unique<EventSleeper>(fds);
+  }
+  make_stages();
+  for (std::size_t i = 0; i < workers; ++i) make_lane(i);
+}
+
+Runtime::~Runtime() {
+  stop();
+  lanes_.clear();
+}
+
+void Runtime::make_stages() {
+  RxStageOptions o;
+  o.key = options_.shard.secret;
+  o.workers = lanes_.size();
+  o.pool = {.slot_size = rx_slot_size(device_->largest_packet()),
+            .max_slots = kRxSlots,
+            .chunk_slots = kRxChunk,
+            .huge_pages = true};
+  for (auto& lane : lanes_) o.wakers.push_back(lane->sleeper.get());
+  const std::size_t stages = options_.plan.dedicated_rx ? 1 : lanes_.size();
+  for (std::size_t s = 0; s < stages; ++s) {
+    o.queues.clear();
+    for (std::size_t q = s; q < device_->queues(); q += stages) {
+      o.queues.push_back(&device_->queue(static_cast<unsigned>(q)));
+    }
+    o.self.reset();
+    if (!options_.plan.dedicated_rx) o.self = s;
+    stages_.push_back(std::make_unique<RxStage>(o));
+  }
+  if (!options_.plan.dedicated_rx) return;
+  std::vector<int> fds;
+  for (unsigned q = 0; q < device_->queues(); ++q) fds.push_back(device_->queue(q).fd());
+  rx_sleeper_ = std::make_unique<EventSleeper>(fds);
+}
+
+void Runtime::make_lane(std::size_t i) {
+  Lane& lane = *lanes_[i];
+  std::vector<RxStage*> stages;
+  for (auto& s : stages_) stages.push_back(s.get());
+  lane.inbox = std::make_unique<WorkerInbox>(i, stages);
+
+  ShardOptions o = options_.shard;
+  o.memory_limit /= lanes_.size();
+  o.owns_hash = [i, table = Indirection(lanes_.size())](std::uint32_t h) {
+    return table.worker(h) == i;
+  };
+  TunQueue& queue = device_->queue(static_cast<unsigned>(i % device_->queues()));
+  lane.shard = std::make_unique<Shard>(o, queue, lane.counters, monotonic_now());
+  lane.shard->set_trace(options_.trace);
+  for (const ServiceOptions& s : options_.services) {
+    auto service = make_service(s);
+    if (service == nullptr) throw std::runtime_error("unknown service kind " + s.kind);
+    const auto address = IpAddr::parse(s.address);
+    lane.shard->listen({address.value_or(IpAddr{}), s.port}, s.address.empty(), *service);
+    lane.services.push_back(std::move(service));
+  }
+  lane.worker = std::make_unique<Worker>(options_.worker, *lane.shard, *lane.inbox, *lane.sleeper,
+                                         &monotonic_now);
+}
+
+void Runtime::pin(std::size_t place, const std::string& name) const {
+  name_current_thread(name);
+  if (place < options_.cpus.size()) pin_current_thread(options_.cpus[place]);
+}
+
+void Runtime::start() {
+  const std::size_t first = options_.plan.dedicated_rx ? 1 : 0;
+  if (options_.plan.dedicated_rx) rx_thread_ = std::thread([this] { run_rx(); });
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    lanes_[i]->thread = std::thread([this, i, first] {
+      pin(first + i, "pollux-w" + std::to_string(i));
+      lanes_[i]->worker->run();
+    });
+  }
+}
+
+/// The dedicated RX thread: the same idle ladder as a worker's, woken by the queues themselves.
+void Runtime::run_rx() {
+  pin(0, "pollux-rx");
+  RxStage& stage = *stages_[0];
+  Instant last = monotonic_now();
+  while (!rx_stop_.load(std::memory_order_acquire)) {
+    if (stage.poll({}) > 0) {
+      last = monotonic_now();
+      continue;
+    }
+    const WorkerOptions& w = options_.worker;
+    const Instant now = monotonic_now();
+    if (w.idle == IdlePolicy::poll || (w.idle == IdlePolicy::adaptive && now - last < w.spin)) {
+      __builtin_ia32_pause();
+      continue;
+    }
+    rx_sleeper_->prepare();
+    if (!rx_stop_.load(std::memory_order_acquire)) rx_sleeper_->sleep(kNever);
+    rx_sleeper_->done();
+    last = monotonic_now();
+  }
+}
+
+void Runtime::post(std::size_t i, Mailbox::Errand errand) {
+  lanes_[i]->worker->mailbox().post(std::move(errand));
+  lanes_[i]->sleeper->wake();
+}
+
+bool Runtime::ask(std::size_t i, std::function<void(Shard&)> errand) {
+  // Shared with the worker, which may come to it after the caller gave up.
+  struct State {
+    std::mutex m;
+    std::condition_variable cv;
+    bool done = false;
+    bool abandoned = false;
+  };
+  auto state = std::make_shared<State>();
+  post(i, [state, errand = std::move(errand)](Shard& shard) {
+    std::lock_guard lock(state->m);
+    if (!state->abandoned) errand(shard);
+    state->done = true;
+    state->cv.notify_one();
+  });
+  std::unique_lock lock(state->m);
+  const bool answered = state->cv.wait_for(lock, 1s, [&] { return state->done; });
+  state->abandoned = !answered;
+  return answered;
+}
+
+void Runtime::begin_drain() {
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    post(i, [](Shard& s) { s.begin_drain(monotonic_now()); });
+  }
+}
+
+void Runtime::abort_all() {
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    ask(i, [](Shard& s) {
+      s.abort_all(monotonic_now());
+      s.finish_turn(monotonic_now());
+    });
+  }
+}
+
+std::uint64_t Runtime::open_connections() const {
+  std::uint64_t n = 0;
+  for (const auto& lane : lanes_) n += lane->counters.connections_open.get();
+  return n;
+}
+
+void Runtime::stop() {
+  for (auto& lane : lanes_) {
+    if (!lane->thread.joinable()) continue;
+    lane->worker->stop();
+    lane->sleeper->wake();
+    lane->thread.join();
+  }
+  if (rx_thread_.joinable()) {
+    rx_stop_.store(true, std::memory_order_release);
+    rx_sleeper_->wake();
+    rx_thread_.join();
+  }
+}
+
+}  // namespace pollux
