@@ -1,0 +1,103 @@
+#include "engine/flow_view.h"
+
+#include <optional>
+#include <utility>
+
+#include "proto/wire/ip.h"
+
+namespace pollux {
+namespace {
+
+/// Addresses, and the payload behind the IP headers as far as it is there.
+struct IpView {
+  IpAddr src;
+  IpAddr dst;
+  std::uint8_t protocol = 0;
+  Bytes payload;
+};
+
+std::optional<IpView> view_v4(Bytes packet) {
+  const std::size_t header_size = std::size_t{packet[0] & 0x0fU} * 4;
+  if (header_size < wire::kIpv4HeaderSize || packet.size() < header_size) return std::nullopt;
+  IpView v{IpAddr::from_v4_octets(&packet[12]), IpAddr::from_v4_octets(&packet[16]), packet[9],
+           packet.subspan(header_size)};
+  // A later fragment has no transport header.
+  if ((load_be16(&packet[6]) & 0x1fff) != 0) v.payload = {};
+  return v;
+}
+
+constexpr std::uint8_t kHopByHop = 0;
+constexpr std::uint8_t kRouting = 43;
+constexpr std::uint8_t kFragment = 44;
+constexpr std::uint8_t kDestinationOptions = 60;
+
+/// Octets of the extension header at the front of `rest`; 0 when it is none or ends too early.
+std::size_t extension_size(std::uint8_t protocol, Bytes rest) {
+  if (rest.size() < 8) return 0;
+  std::size_t size = 0;
+  if (protocol == kFragment) size = 8;
+  if (protocol == kHopByHop || protocol == kRouting || protocol == kDestinationOptions) {
+    size = (std::size_t{rest[1]} + 1) * 8;
+  }
+  return size <= rest.size() ? size : 0;
+}
+
+std::optional<IpView> view_v6(Bytes packet) {
+  if (packet.size() < wire::kIpv6HeaderSize) return std::nullopt;
+  IpView v{IpAddr::from_v6_octets(&packet[8]), IpAddr::from_v6_octets(&packet[24]), packet[6],
+           packet.subspan(wire::kIpv6HeaderSize)};
+  for (unsigned i = 0; i < wire::kMaxExtensionHeaders; ++i) {
+    const std::size_t size = extension_size(v.protocol, v.payload);
+    if (size == 0) break;
+    const bool later_fragment = v.protocol == kFragment && (load_be16(&v.payload[2]) & 0xfff8) != 0;
+    v.protocol = v.payload[0];
+    v.payload = later_fragment ? Bytes{} : v.payload.subspan(size);
+  }
+  return v;
+}
+
+std::optional<IpView> view_ip(Bytes packet) {
+  if (packet.size() < wire::kIpv4HeaderSize) return std::nullopt;
+  const unsigned version = packet[0] >> 4U;
+  if (version == 4) return view_v4(packet);
+  return version == 6 ? view_v6(packet) : std::nullopt;
+}
+
+FlowView view_transport(const IpView& ip) {
+  FlowView flow{{{ip.dst, 0}, {ip.src, 0}}, false};
+  const bool has_ports = ip.protocol == wire::kProtoTcp || ip.protocol == wire::kProtoUdp;
+  if (!has_ports || ip.payload.size() < 4) return flow;
+  flow.key.remote.port = load_be16(&ip.payload[0]);
+  flow.key.local.port = load_be16(&ip.payload[2]);
+  flow.transport = true;
+  return flow;
+}
+
+/// Destination unreachable, source quench, redirect, time exceeded, parameter problem; every
+/// ICMPv6 type below 128 (RFC 4443 2.1).
+bool is_icmp_error(const IpView& ip) {
+  if (ip.payload.empty()) return false;
+  const std::uint8_t type = ip.payload[0];
+  if (ip.protocol == wire::kProtoIcmpV6) return type < 128;
+  return ip.protocol == wire::kProtoIcmp &&
+         (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
+}
+
+constexpr std::size_t kIcmpHeaderSize = 8;
+
+}  // namespace
+
+FlowView view_flow(Bytes packet) {
+  const std::optional<IpView> ip = view_ip(packet);
+  if (!ip) return {};
+  if (!is_icmp_error(*ip) || ip->payload.size() < kIcmpHeaderSize) return view_transport(*ip);
+  const std::optional<IpView> quoted = view_ip(ip->payload.subspan(kIcmpHeaderSize));
+  if (!quoted) return view_transport(*ip);
+  // What is quoted is a packet that we sent: its source is our end.
+  FlowView flow = view_transport(*quoted);
+  std::swap(flow.key.local, flow.key.remote);
+  flow.transport = false;
+  return flow;
+}
+
+}  // namespace pollux
