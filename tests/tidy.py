@@ -19,7 +19,9 @@ CLOCK = re.compile(r"\bnow\s*\(\s*(?:void)?\s*\)")
 STANDARD = re.compile(r"^[a-z0-9_]+$")  # <vector>, <cstdint>: no folder, no .h
 COMMENT = re.compile(r"//.*$")
 # Intrinsics are the compiler's, not the machine's.
-COMPILER = {"immintrin.h"}
+COMPILER = re.compile(r"^[a-z]*mmintrin\.h$")
+# Huge pages for the pools: memory, not the packet path.
+ALSO = {("workers/pool.cc", "sys/mman.h")}
 
 
 def include_mistake(path: str, quote: str, target: str) -> str:
@@ -30,7 +32,9 @@ def include_mistake(path: str, quote: str, target: str) -> str:
         if "/" not in target or top not in OWN:
             return f'"{target}" is not rooted at proto/, workers/ or engine/'
         return "" if top in OWN[layer] else f"{layer}/ must not see {top}/"
-    if layer == "engine" or STANDARD.match(target) or target in COMPILER:
+    if layer == "engine" or STANDARD.match(target) or COMPILER.match(target):
+        return ""
+    if (path, target) in ALSO:
         return ""
     if top in OWN:
         return f"<{target}> belongs in quotes"
