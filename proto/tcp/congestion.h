@@ -70,9 +70,9 @@ class Cubic {
   void avoid(const AckEvent& e);
   bool hystart_round(const AckEvent& e);
   void count_time(const AckEvent& e);
-  void begin_epoch(Instant now);
+  void begin_epoch();
   void grow_reno_estimate(std::uint32_t acked);
-  std::uint32_t curve(Instant now, Duration ahead) const;
+  std::uint32_t curve(Duration ahead) const;
   void reduce(std::uint32_t in_flight);
   std::uint32_t mss_;
   std::uint32_t cwnd_;
@@ -83,8 +83,9 @@ class Cubic {
   std::uint32_t cwnd_prior_ = 0;  ///< octets, cwnd when it was last reduced
   std::uint64_t credit_ = 0;      ///< what earlier increases left over, see each use
   std::uint64_t est_credit_ = 0;  ///< seventeenths of acknowledged octets toward w_est_
-  Instant epoch_{};               ///< start of the current avoidance period, moved past idle time
+  std::uint64_t t_ns_ = 0;  ///< t of the curve: time of this period in which cwnd was the limit
   Instant last_ack_{};
+  bool idle_ = false;  ///< nothing was outstanding since last_ack_
   bool in_epoch_ = false;
   bool timed_out_ = false;  ///< an RTO fired and nothing was acknowledged since
   // HyStart++ (RFC 9406 4.2); RTTs in microseconds

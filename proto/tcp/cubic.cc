@@ -4,7 +4,7 @@
 //                       . '                  in octets and ms: mss (t - K)^3 / 2.5e9
 //                    .'
 //         0.7 w_max_ :_________________ t
-//                    epoch_     K
+//                    0          K
 #include <algorithm>
 #include <limits>
 
@@ -16,6 +16,8 @@ namespace {
 
 // |t - K| is held below 800 s: then the cube times a 65,535-octet MSS fits 64 bits.
 constexpr std::uint64_t kMaxCurveMs = 800'000;
+
+constexpr std::uint64_t kMaxTimeNs = std::uint64_t{1} << 62;
 
 // RFC 9406 4.3
 constexpr std::uint32_t kMinRttThreshUs = 4'000;
@@ -30,14 +32,6 @@ std::uint64_t elapsed_ns(Instant from, Instant to) {
   if (to <= from) return 0;
   return static_cast<std::uint64_t>(to.time_since_epoch().count()) -
          static_cast<std::uint64_t>(from.time_since_epoch().count());
-}
-
-/// `at` + `ns`, where the sum is known to fit or saturates at the end of time.
-Instant later(Instant at, std::uint64_t ns) {
-  const std::uint64_t room = elapsed_ns(at, Instant::max());
-  if (ns >= room) return Instant::max();
-  const auto sum = static_cast<std::uint64_t>(at.time_since_epoch().count()) + ns;
-  return Instant(Duration(static_cast<std::int64_t>(sum)));
 }
 
 /// The largest r with r^3 <= v, by Newton's method from above: it falls until it has arrived.
@@ -71,11 +65,14 @@ void Cubic::on_ack(const AckEvent& e) {
   if (e.acked != 0) timed_out_ = false;
 }
 
-/// Time in which the window was not the limit proves nothing about the path: RFC 9438 5.8 lets t
-/// not include it. The epoch moves past it.
+/// Time in which the window was not the limit proves nothing about the path: RFC 9438 5.8 wants t
+/// without it. So t is summed up from the gaps between ACKs instead of taken from an epoch's start.
 void Cubic::count_time(const AckEvent& e) {
-  if (in_epoch_ && !e.cwnd_limited) epoch_ = later(epoch_, elapsed_ns(last_ack_, e.now));
+  if (in_epoch_ && e.cwnd_limited && !idle_) {
+    t_ns_ = std::min(t_ns_ + elapsed_ns(last_ack_, e.now), kMaxTimeNs);
+  }
   last_ack_ = std::max(last_ack_, e.now);
+  idle_ = false;
 }
 
 void Cubic::slow_start(const AckEvent& e) {
@@ -126,9 +123,9 @@ bool Cubic::hystart_round(const AckEvent& e) {
   return false;
 }
 
-void Cubic::begin_epoch(Instant now) {
+void Cubic::begin_epoch() {
   in_epoch_ = true;
-  epoch_ = now;
+  t_ns_ = 0;
   w_est_ = cwnd_;
   credit_ = 0;
   est_credit_ = 0;
@@ -139,11 +136,10 @@ void Cubic::begin_epoch(Instant now) {
   k_ms_ = cube_root(cube);
 }
 
-/// W_cubic at `now` + `ahead`, in [0, kMaxCwnd].
-std::uint32_t Cubic::curve(Instant now, Duration ahead) const {
+/// W_cubic at t + `ahead`, in [0, kMaxCwnd].
+std::uint32_t Cubic::curve(Duration ahead) const {
   const auto ahead_ns = static_cast<std::uint64_t>(std::max(ahead, Duration::zero()).count());
-  const std::uint64_t t =
-      (elapsed_ns(epoch_, now) + ahead_ns) / 1'000'000;  // no overflow: 2 x 2^63
+  const std::uint64_t t = (t_ns_ + ahead_ns) / 1'000'000;  // below 2^62 + 2^63
   const std::uint64_t d = std::min(t < k_ms_ ? k_ms_ - t : t - k_ms_, kMaxCurveMs);
   const std::uint64_t octets = d * d * d / 2500 * mss_ / 1'000'000;
   if (t < k_ms_) return octets < w_max_ ? w_max_ - static_cast<std::uint32_t>(octets) : 0;
@@ -161,16 +157,16 @@ void Cubic::grow_reno_estimate(std::uint32_t acked) {
 }
 
 void Cubic::avoid(const AckEvent& e) {
-  if (!in_epoch_) begin_epoch(e.now);
+  if (!in_epoch_) begin_epoch();
   const std::uint32_t acked = std::min(e.acked, cwnd_);
   grow_reno_estimate(acked);
-  if (curve(e.now, Duration::zero()) < w_est_) {  // Reno-friendly region
+  if (curve(Duration::zero()) < w_est_) {  // Reno-friendly region
     cwnd_ = std::max(cwnd_, w_est_);
     return;
   }
   // (4.4), (4.5): toward the value one RTT ahead, at most half a window more per round trip.
   const std::uint32_t most = std::min(cwnd_ + cwnd_ / 2, kMaxCwnd);
-  const std::uint32_t target = std::clamp(curve(e.now, e.srtt), cwnd_, most);
+  const std::uint32_t target = std::clamp(curve(e.srtt), cwnd_, most);
   credit_ += std::uint64_t{target - cwnd_} * acked;
   const std::uint64_t grow = credit_ / cwnd_;
   credit_ %= cwnd_;
@@ -205,10 +201,7 @@ void Cubic::on_rto(Instant, std::uint32_t in_flight) {
 }
 
 void Cubic::on_idle(Duration idle, Duration rto) {
-  if (idle <= Duration::zero()) return;
-  const auto ns = static_cast<std::uint64_t>(idle.count());
-  if (in_epoch_) epoch_ = later(epoch_, ns);
-  last_ack_ = later(last_ack_, ns);
+  idle_ = true;
   const std::uint32_t restart = std::min(initial_window(mss_), cwnd_);
   if (idle < rto || restart == cwnd_) return;
   // RFC 2861 3: what was proven is found again by slow start, not octet by octet.
