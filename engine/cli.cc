@@ -1,0 +1,146 @@
+#include "engine/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "engine/control.h"
+#include "engine/log.h"
+#include "engine/show.h"
+
+namespace pollux::engine {
+namespace {
+
+constexpr int kOk = 0;
+constexpr int kFailure = 1;
+constexpr int kUsage = 2;
+
+struct Options {
+  std::string file;
+  std::vector<std::string> overrides;
+  bool check = false;
+  std::string topic;
+  bool json = false;
+  std::string control = ControlConfig{}.socket;
+};
+
+struct Commands {
+  CLI::App* run;
+  CLI::App* show;
+  CLI::App* top;
+  CLI::App* version;
+  CLI::App* help;
+};
+
+void add_control(CLI::App& command, Options& o) {
+  command.add_option("--control", o.control, "Control socket of the daemon")
+      ->type_name("PATH")
+      ->capture_default_str();
+}
+
+CLI::App* declare_run(CLI::App& app, Options& o) {
+  CLI::App* run = app.add_subcommand("run", "Run the daemon in the foreground");
+  run->add_option("-c,--config", o.file, "Configuration file (TOML)")
+      ->type_name("FILE")
+      ->required();
+  run->add_option("--set", o.overrides,
+                  "Override one key of the file; may be repeated, the last one of a key wins")
+      ->type_name("section.key=VALUE")
+      ->expected(1)
+      ->take_all();
+  run->add_flag("--check", o.check, "Validate the configuration and exit");
+  run->footer(
+      "SIGINT and SIGTERM drain: listeners close, connections get a FIN and engine.drain_s\n"
+      "seconds. A second signal ends at once.\n\n"
+      "  pollux run -c conf/pollux.toml --set engine.workers=2 --set log.level=debug");
+  return run;
+}
+
+CLI::App* declare_show(CLI::App& app, Options& o) {
+  CLI::App* show = app.add_subcommand("show", "Ask a running daemon");
+  show->add_option("what", o.topic,
+                   "stats: counters and drops by reason; connections: one line each, as ss does;\n"
+                   "workers: how busy each is; queues: rings and device queues;\n"
+                   "config: the effective configuration")
+      ->type_name("stats|connections|workers|queues|config")
+      ->required()
+      ->check(CLI::IsMember({"stats", "connections", "workers", "queues", "config"}));
+  show->add_flag("--json", o.json, "Print the JSON document instead of tables");
+  add_control(*show, o);
+  return show;
+}
+
+Commands declare(CLI::App& app, Options& o) {
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 clean end; 1 failure at run time; 2 bad usage or bad configuration.");
+  Commands c{};
+  c.run = declare_run(app, o);
+  c.show = declare_show(app, o);
+  c.top = app.add_subcommand("top", "Live view of a running daemon; q or Ctrl-C ends it");
+  add_control(*c.top, o);
+  c.version = app.add_subcommand("version", "Print the version");
+  c.help = app.add_subcommand("help", "Print this help");
+  return c;
+}
+
+int run(const Options& o, const std::function<int(const Config&)>& daemon, std::ostream& out,
+        std::ostream& err) {
+  const ConfigResult result = load_config(o.file, o.overrides);
+  for (const std::string& mistake : result.mistakes) err << mistake << '\n';
+  if (!result.ok()) return kUsage;
+  if (o.check) {
+    out << o.file << ": ok\n";
+    return kOk;
+  }
+  const Logging logging(result.config.log);
+  return daemon(result.config);
+}
+
+int show(const Options& o, std::ostream& out) {
+  const auto answer = control_request(o.control, "show " + o.topic);
+  if (o.json) {
+    out << answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+  } else {
+    out << render(o.topic, answer);
+  }
+  return kOk;
+}
+
+int dispatch(const CLI::App& app, const Commands& c, const Options& o,
+             const std::function<int(const Config&)>& daemon, std::ostream& out,
+             std::ostream& err) {
+  if (c.run->parsed()) return run(o, daemon, out, err);
+  if (c.show->parsed()) return show(o, out);
+  if (c.top->parsed()) return run_top(o.control, out);
+  if (c.version->parsed()) {
+    out << "pollux " << POLLUX_VERSION << '\n';
+  } else {
+    out << app.help();
+  }
+  return kOk;
+}
+
+}  // namespace
+
+int run_cli(int argc, const char* const* argv, const std::function<int(const Config&)>& daemon,
+            std::ostream& out, std::ostream& err) {
+  CLI::App app{"pollux: poll-mode, multi-core user-space TCP/IP engine", "pollux"};
+  Options options;
+  const Commands commands = declare(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e, out, err) == 0 ? kOk : kUsage;
+  }
+  try {
+    return dispatch(app, commands, options, daemon, out, err);
+  } catch (const std::exception& e) {
+    err << "pollux: " << e.what() << '\n';
+    return kFailure;
+  }
+}
+
+}  // namespace pollux::engine

@@ -1,0 +1,118 @@
+// The configuration: TOML in, plain values out. Every mistake is collected, each as one line with
+// its place, its key, what was expected and what was there; nothing is silently corrected.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/base/addr.h"
+#include "proto/tcp/congestion.h"
+
+namespace pollux {
+
+enum class RxMode : std::uint8_t { auto_, dedicated, inline_ };
+enum class IdleMode : std::uint8_t { poll, adaptive, block };
+enum class ChecksumMode : std::uint8_t { auto_, always };
+enum class SynCookies : std::uint8_t { auto_, always, never };
+enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
+enum class ServiceKind : std::uint8_t {
+  echo,
+  discard,
+  chargen,
+  http,
+  iperf3,
+  iperf2,
+  pingpong,
+  forward
+};
+std::string_view to_string(ServiceKind kind);
+
+struct EngineConfig {
+  std::optional<unsigned> workers;  ///< nullopt: "auto"
+  RxMode rx = RxMode::auto_;
+  std::optional<std::vector<unsigned>> cores;  ///< CPU ids; nullopt: "auto"
+  IdleMode idle = IdleMode::adaptive;
+  std::chrono::microseconds spin{50};
+  std::chrono::seconds drain{5};
+};
+
+struct TunConfig {
+  std::string name = "pollux0";
+  std::optional<unsigned> queues;  ///< nullopt: one per worker
+  unsigned mtu = 1500;
+  bool offload = true;
+  ChecksumMode verify_checksums = ChecksumMode::auto_;
+  std::vector<Prefix> host_address;  ///< set on the interface
+  std::vector<Prefix> address;       ///< the engine's own; never empty
+  bool manage = true;
+  unsigned txqueuelen = 1000;
+};
+
+struct TcpConfig {
+  tcp::CcKind congestion_control = tcp::CcKind::cubic;
+  std::uint64_t receive_buffer = 6ULL << 20;  ///< octets, upper bound per connection
+  std::uint64_t send_buffer = 6ULL << 20;     ///< octets, upper bound per connection
+  std::uint64_t memory_limit = 2ULL << 30;    ///< octets, all connections together
+  SynCookies syn_cookies = SynCookies::auto_;
+  std::chrono::milliseconds delayed_ack{40};
+  std::chrono::seconds keepalive{0};  ///< 0: off
+  std::chrono::seconds time_wait{60};
+  std::chrono::seconds user_timeout{0};  ///< 0: R2 of RFC 9293 decides
+};
+
+struct LogConfig {
+  LogLevel level = LogLevel::info;
+  std::string file;  ///< "": standard error
+};
+
+struct ControlConfig {
+  std::string socket = "/run/pollux/pollux.sock";  ///< "": no control socket
+};
+
+struct ServiceConfig {
+  ServiceKind kind = ServiceKind::echo;
+  std::uint16_t port = 0;
+  std::optional<IpAddr> address;  ///< nullopt: every address of the engine
+  std::string root;               ///< http: folder to serve, "" for the built-in pages
+  std::string to;                 ///< forward: "host:port"
+};
+
+/// The sections of the file. A default one has the documented addresses and no services.
+struct Config {
+  Config();
+  EngineConfig engine;
+  TunConfig tun;
+  TcpConfig tcp;
+  LogConfig log;
+  ControlConfig control;
+  std::vector<ServiceConfig> services;
+};
+
+/// A configuration, or why there is none: `config` counts only when `mistakes` is empty.
+struct ConfigResult {
+  Config config;
+  std::vector<std::string> mistakes;  ///< `file:line:column: section.key: expected ..., got ...`
+  bool ok() const { return mistakes.empty(); }
+};
+
+/// `overrides` are `section.key=VALUE` (VALUE in TOML, quotes around a string may be left out);
+/// they replace what the file says, the last one of a key wins.
+ConfigResult parse_config(std::string_view text, std::string_view source,
+                          std::span<const std::string> overrides = {});
+ConfigResult load_config(const std::string& path, std::span<const std::string> overrides = {});
+
+/// The effective configuration, every key spelled out; to_toml() parses back to the same values.
+std::string to_toml(const Config& config);
+nlohmann::ordered_json to_json(const Config& config);
+
+/// "6MiB" -> 6291456; nullopt without a unit of B, KiB, MiB, GiB or beyond 64 bits.
+std::optional<std::uint64_t> parse_size(std::string_view text);
+std::string format_size(std::uint64_t octets);
+
+}  // namespace pollux

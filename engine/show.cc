@@ -1,0 +1,412 @@
+#include "engine/show.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <thread>
+#include <vector>
+
+#include "engine/control.h"
+#include "proto/base/drop.h"
+
+namespace pollux::engine {
+namespace {
+
+using nlohmann::json;
+using Row = std::vector<std::string>;
+
+// ---- cells --------------------------------------------------------------------------------
+
+const json& field(const json& object, std::string_view name) {
+  static const json absent;
+  if (!object.is_object()) return absent;
+  const auto it = object.find(std::string(name));
+  return it == object.end() ? absent : *it;
+}
+
+double number(const json& object, std::string_view name) {
+  const json& v = field(object, name);
+  return v.is_number() ? v.get<double>() : 0.0;
+}
+
+/// Control characters could steer the reader's terminal.
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }, '?');
+  return text;
+}
+
+std::string cell(const json& v) {
+  if (v.is_null()) return "-";
+  if (v.is_string()) return printable(v.get<std::string>());
+  if (v.is_number_float()) return fmt::format("{:.3f}", v.get<double>());
+  return v.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string percent(const json& ratio) {
+  return ratio.is_number() ? fmt::format("{:.1f}%", 100.0 * ratio.get<double>()) : "-";
+}
+
+/// 1234567 -> "1.23M"; `base` is 1000 or 1024.
+std::string scaled(double v, double base = 1000.0) {
+  constexpr std::array<const char*, 6> units{"", "k", "M", "G", "T", "P"};
+  std::size_t unit = 0;
+  while (v >= base && unit + 1 < units.size()) {
+    v /= base;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{:.0f}", v) : fmt::format("{:.2f}{}", v, units[unit]);
+}
+
+std::string column_cell(const json& row, const std::string& name) {
+  return name == "busy_ratio" ? percent(field(row, name)) : cell(field(row, name));
+}
+
+// ---- tables -------------------------------------------------------------------------------
+
+/// Numbers to the right, words to the left; the first row is the heading.
+std::string table(const std::vector<Row>& rows) {
+  if (rows.empty()) return {};
+  const std::size_t columns = rows.front().size();
+  std::vector<std::size_t> width(columns, 0);
+  std::vector<bool> right(columns, true);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      const std::string& text = rows[r][c];
+      width[c] = std::max(width[c], text.size());
+      const bool numeric = !text.empty() && (text == "-" || (text[0] >= '0' && text[0] <= '9'));
+      const bool endpoint = text.find(':') != std::string::npos;
+      if (r != 0 && (!numeric || endpoint)) right[c] = false;
+    }
+  }
+  std::string out;
+  for (const Row& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < columns; ++c) {
+      if (c != 0) line += "  ";
+      line += right[c] ? fmt::format("{:>{}}", row[c], width[c])
+                       : fmt::format("{:<{}}", row[c], width[c]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + '\n';
+  }
+  return out;
+}
+
+/// One line per object; columns in the order of `known`, then what else the objects hold.
+std::string object_table(const json& list, std::vector<std::string> known) {
+  std::erase_if(known, [&](const std::string& name) {
+    return std::none_of(list.begin(), list.end(),
+                        [&](const json& o) { return o.is_object() && o.contains(name); });
+  });
+  for (const json& object : list) {
+    if (!object.is_object()) continue;
+    for (const auto& [name, value] : object.items()) {
+      if (value.is_structured()) continue;
+      if (std::find(known.begin(), known.end(), name) == known.end()) known.push_back(name);
+    }
+  }
+  std::vector<Row> rows{known};
+  for (const json& object : list) {
+    Row row;
+    for (const std::string& name : known) row.push_back(column_cell(object, name));
+    rows.push_back(std::move(row));
+  }
+  return table(rows);
+}
+
+// ---- stats --------------------------------------------------------------------------------
+
+/// The order of interface page; what a daemon sends besides follows.
+const std::vector<std::string>& counter_names() {
+  static const std::vector<std::string> names{"rx_packets",
+                                              "rx_bytes",
+                                              "tx_packets",
+                                              "tx_bytes",
+                                              "rx_drops",
+                                              "tx_drops",
+                                              "ring_full_drops",
+                                              "connections_open",
+                                              "connections_opened",
+                                              "connections_closed",
+                                              "retransmitted_segments",
+                                              "out_of_order_segments",
+                                              "checksum_errors",
+                                              "resets_sent",
+                                              "resets_received",
+                                              "syn_cookies_sent",
+                                              "syn_cookies_validated",
+                                              "memory_bytes",
+                                              "busy_ratio"};
+  return names;
+}
+
+std::string render_totals(const json& totals) {
+  std::vector<Row> rows{{"counter", "total"}};
+  for (const std::string& name : counter_names()) rows.push_back({name, column_cell(totals, name)});
+  return table(rows);
+}
+
+/// Workers without their own number get that of their place in the list.
+json numbered(const json& workers) {
+  json list = json::array();
+  for (const json& w : workers) {
+    json copy = w;
+    if (copy.is_object() && !copy.contains("worker")) copy["worker"] = list.size();
+    list.push_back(std::move(copy));
+  }
+  return list;
+}
+
+std::string render_worker_stats(const json& workers) {
+  const std::vector<std::string> columns{
+      "worker",          "rx_packets",       "tx_packets",
+      "rx_bytes",        "tx_bytes",         "rx_drops",
+      "ring_full_drops", "connections_open", "retransmitted_segments",
+      "busy_ratio"};
+  const json list = numbered(workers);
+  std::vector<Row> rows{columns};
+  for (const json& w : list) {
+    Row row;
+    for (const std::string& name : columns) row.push_back(column_cell(w, name));
+    rows.push_back(std::move(row));
+  }
+  return table(rows);
+}
+
+std::string_view meaning_of(std::string_view reason) {
+#define X(name, text) \
+  if (reason == #name) return text;
+  POLLUX_DROP_REASONS(X)
+#undef X
+  return "";
+}
+
+std::string render_drops(const json& drops) {
+  std::vector<std::pair<std::uint64_t, std::string>> counted;
+  if (drops.is_object()) {
+    for (const auto& [reason, count] : drops.items()) {
+      if (count.is_number() && count.get<double>() > 0) {
+        counted.emplace_back(count.get<std::uint64_t>(), reason);
+      }
+    }
+  }
+  if (counted.empty()) return "no drops\n";
+  std::stable_sort(counted.begin(), counted.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Row> rows{{"drops", "reason", "meaning"}};
+  for (const auto& [count, reason] : counted) {
+    rows.push_back({std::to_string(count), printable(reason), std::string(meaning_of(reason))});
+  }
+  return table(rows);
+}
+
+std::string render_stats(const json& stats) {
+  const json& totals = field(stats, "totals");
+  std::string out = fmt::format("pollux {}, up {} s\n\n", cell(field(stats, "version")),
+                                scaled(number(stats, "uptime_s"), 1e18));
+  out += render_totals(totals);
+  out += '\n' + render_worker_stats(field(stats, "workers"));
+  out += '\n' + render_drops(field(totals, "drops"));
+  return out;
+}
+
+// ---- connections --------------------------------------------------------------------------
+
+std::string milliseconds(const json& us) {
+  return us.is_number() ? fmt::format("{:.3f}", us.get<double>() / 1000.0) : "-";
+}
+
+/// The details of a connection in the words of `ss -ti`.
+std::string details(const json& c) {
+  return fmt::format(
+      "  {} {} mss:{} rto:{} rtt:{}/{} cwnd:{} ssthresh:{} snd_wnd:{} rcv_wnd:{} in_flight:{} "
+      "bytes_sent:{} bytes_received:{} retrans:{} ooo:{} age:{}s",
+      cell(field(c, "service")), cell(field(c, "congestion_control")), cell(field(c, "mss")),
+      cell(field(c, "rto_ms")), milliseconds(field(c, "srtt_us")),
+      milliseconds(field(c, "rttvar_us")), cell(field(c, "cwnd_bytes")),
+      cell(field(c, "ssthresh_bytes")), cell(field(c, "send_window")),
+      cell(field(c, "receive_window")), cell(field(c, "bytes_in_flight")),
+      cell(field(c, "bytes_sent")), cell(field(c, "bytes_received")), cell(field(c, "retransmits")),
+      cell(field(c, "out_of_order_bytes")), cell(field(c, "age_s")));
+}
+
+std::string render_connections(const json& list) {
+  std::vector<Row> rows{{"state", "recv-q", "send-q", "local", "remote", "worker"}};
+  for (const json& c : list) {
+    rows.push_back({cell(field(c, "state")), cell(field(c, "receive_queue_bytes")),
+                    cell(field(c, "send_queue_bytes")), cell(field(c, "local")),
+                    cell(field(c, "remote")), cell(field(c, "worker"))});
+  }
+  const std::string lines = table(rows);
+  std::string out = lines.substr(0, lines.find('\n') + 1);
+  std::size_t at = out.size();
+  for (const json& c : list) {
+    const std::size_t end = lines.find('\n', at);
+    out += lines.substr(at, end - at) + '\n' + details(c) + '\n';
+    at = end + 1;
+  }
+  return out + fmt::format("{} connections\n", list.size());
+}
+
+// ---- config -------------------------------------------------------------------------------
+
+std::string render_config(const json& config) {
+  std::vector<Row> rows{{"key", "value"}};
+  for (const auto& [section, keys] : config.items()) {
+    if (keys.is_object()) {
+      for (const auto& [key, value] : keys.items()) {
+        rows.push_back({section + '.' + key, value.is_string() ? value.dump() : cell(value)});
+      }
+    }
+  }
+  std::string out = table(rows);
+  const json& services = field(config, "service");
+  if (services.is_array() && !services.empty()) {
+    out += '\n' + object_table(services, {"kind", "port", "address"});
+  }
+  return out;
+}
+
+// ---- top ----------------------------------------------------------------------------------
+
+struct Rates {
+  const json& before;
+  const json& now;
+  double seconds;
+  double of(std::string_view name) const {
+    const double delta = number(now, name) - number(before, name);
+    return seconds > 0 && delta > 0 ? delta / seconds : 0.0;
+  }
+};
+
+Row top_row(const std::string& name, const Rates& r) {
+  return {name,
+          percent(field(r.now, "busy_ratio")),
+          scaled(r.of("rx_packets")),
+          scaled(8 * r.of("rx_bytes")),
+          scaled(r.of("tx_packets")),
+          scaled(8 * r.of("tx_bytes")),
+          scaled(number(r.now, "connections_open"), 1e18),
+          scaled(r.of("connections_opened")),
+          scaled(r.of("retransmitted_segments")),
+          scaled(r.of("rx_drops")),
+          scaled(number(r.now, "memory_bytes"), 1024.0)};
+}
+
+/// Raw keyboard and the alternate screen, given back on every way out.
+class Screen {
+ public:
+  explicit Screen(std::ostream& out) : out_(out), raw_(::tcgetattr(STDIN_FILENO, &saved_) == 0) {
+    if (raw_) {
+      termios t = saved_;
+      t.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+      ::tcsetattr(STDIN_FILENO, TCSANOW, &t);
+    }
+    out_ << "\x1b[?1049h\x1b[?25l";
+  }
+  ~Screen() {
+    if (raw_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_);
+    out_ << "\x1b[?25h\x1b[?1049l" << std::flush;
+  }
+  Screen(const Screen&) = delete;
+  Screen& operator=(const Screen&) = delete;
+  bool keyboard() const { return raw_; }
+  void frame(std::string text) {
+    for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 4) {
+      text.replace(at, 1, "\x1b[K\n");
+    }
+    out_ << "\x1b[H" << text << "\x1b[J" << std::flush;
+  }
+
+ private:
+  std::ostream& out_;
+  termios saved_{};
+  bool raw_;
+};
+
+volatile sig_atomic_t interrupted = 0;
+
+void on_interrupt(int) { interrupted = 1; }
+
+/// Waits a second; true when the user wants to leave.
+bool wait_or_quit(const Screen& screen) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::seconds(1);
+  pollfd p{screen.keyboard() ? STDIN_FILENO : -1, POLLIN, 0};
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    if (interrupted != 0) return true;
+    if (left <= 0) return false;
+    if (::poll(&p, 1, static_cast<int>(left)) <= 0) continue;
+    char key = 0;
+    const ssize_t n = ::read(STDIN_FILENO, &key, 1);
+    if (n <= 0) p.fd = -1;
+    if (n == 1 && (key == 'q' || key == 'Q')) return true;
+  }
+}
+
+}  // namespace
+
+std::string render(std::string_view topic, const json& answer) {
+  if (topic == "stats") return render_stats(answer);
+  if (topic == "connections") return render_connections(answer);
+  if (topic == "config") return render_config(answer);
+  if (topic == "workers") {
+    return object_table(numbered(answer), {"worker", "core", "cpu", "busy_ratio", "turns", "sleeps",
+                                           "cycles", "cycles_per_packet", "connections_open"});
+  }
+  return object_table(answer, {"queue", "worker"});
+}
+
+std::string render_top(const json& before, const json& now, double seconds) {
+  if (before.is_null()) seconds = number(now, "uptime_s");
+  std::string out = fmt::format("pollux {}  up {} s{}\n\n", cell(field(now, "version")),
+                                scaled(number(now, "uptime_s"), 1e18),
+                                before.is_null() ? "  (averages since the start)" : "");
+  std::vector<Row> rows{{"worker", "busy", "rx pkt/s", "rx bit/s", "tx pkt/s", "tx bit/s", "conns",
+                         "opened/s", "retrans/s", "drops/s", "memory"}};
+  const json& workers = field(now, "workers");
+  const json& earlier = field(before, "workers");
+  for (std::size_t i = 0; workers.is_array() && i < workers.size(); ++i) {
+    const json none;
+    const json& old = earlier.is_array() && i < earlier.size() ? earlier[i] : none;
+    rows.push_back(top_row(std::to_string(i), {old, workers[i], seconds}));
+  }
+  const json& totals = field(now, "totals");
+  rows.push_back(top_row("total", {field(before, "totals"), totals, seconds}));
+  return out + table(rows) + '\n' + render_drops(field(totals, "drops"));
+}
+
+int run_top(const std::string& path, std::ostream& out) {
+  json before;
+  json now = control_request(path, "show stats");
+  if (::isatty(STDOUT_FILENO) == 0) {
+    out << render_top(before, now, 0);
+    return 0;
+  }
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  Screen screen(out);
+  double seconds = 0;
+  for (;;) {
+    screen.frame(render_top(before, now, seconds));
+    const auto start = std::chrono::steady_clock::now();
+    if (wait_or_quit(screen)) return 0;
+    before = std::move(now);
+    now = control_request(path, "show stats");
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+}
+
+}  // namespace pollux::engine

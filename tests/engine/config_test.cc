@@ -1,0 +1,245 @@
+// The configuration: defaults, every key, every kind of mistake with its place, overrides.
+#include "engine/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <nlohmann/json.hpp>
+
+namespace pollux {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::vector<std::string> mistakes(std::string_view text, std::vector<std::string> sets = {}) {
+  return parse_config(text, "f.toml", sets).mistakes;
+}
+
+TEST(Config, AnEmptyFileIsTheDocumentedDefault) {
+  const ConfigResult r = parse_config("", "f.toml");
+  ASSERT_TRUE(r.ok());
+  EXPECT_FALSE(r.config.engine.workers.has_value());
+  EXPECT_EQ(r.config.engine.spin, std::chrono::microseconds(50));
+  EXPECT_EQ(r.config.tun.name, "pollux0");
+  EXPECT_EQ(r.config.tun.mtu, 1500u);
+  ASSERT_EQ(r.config.tun.address.size(), 2u);
+  EXPECT_EQ(r.config.tun.address[0].addr.v4_value(), 0xC6120002u);
+  EXPECT_EQ(r.config.tun.address[1].length, 128);
+  EXPECT_EQ(r.config.tcp.receive_buffer, 6u << 20);
+  EXPECT_EQ(r.config.tcp.memory_limit, 2ULL << 30);
+  EXPECT_TRUE(r.config.services.empty());
+}
+
+TEST(Config, ReadsEverySection) {
+  const ConfigResult r = parse_config(R"(
+[engine]
+workers = 3
+rx = "dedicated"
+cores = [0, 2, 4, 6]
+idle = "block"
+spin_us = 7
+drain_s = 1
+[tun]
+name = "t9"
+queues = 2
+mtu = 9000
+offload = false
+verify_checksums = "always"
+host_address = ["10.0.0.1/24"]
+address = ["10.1.0.0/16"]
+manage = false
+txqueuelen = 10
+[tcp]
+congestion_control = "reno"
+receive_buffer = "64KiB"
+send_buffer = "1GiB"
+memory_limit = "5MiB"
+syn_cookies = "never"
+delayed_ack_ms = 0
+keepalive_s = 30
+time_wait_s = 1
+user_timeout_s = 9
+[log]
+level = "debug"
+file = "/tmp/x"
+[control]
+socket = ""
+[[service]]
+kind = "http"
+port = 8080
+address = "10.1.2.3"
+root = "/srv"
+)",
+                                      "f.toml");
+  ASSERT_THAT(r.mistakes, ElementsAre());
+  const Config& c = r.config;
+  EXPECT_EQ(c.engine.workers, 3u);
+  EXPECT_EQ(c.engine.rx, RxMode::dedicated);
+  EXPECT_THAT(*c.engine.cores, ElementsAre(0, 2, 4, 6));
+  EXPECT_EQ(c.engine.idle, IdleMode::block);
+  EXPECT_EQ(c.tun.queues, 2u);
+  EXPECT_FALSE(c.tun.offload);
+  EXPECT_EQ(c.tun.address[0].length, 16);
+  EXPECT_EQ(c.tcp.congestion_control, tcp::CcKind::reno);
+  EXPECT_EQ(c.tcp.receive_buffer, 65536u);
+  EXPECT_EQ(c.tcp.syn_cookies, SynCookies::never);
+  EXPECT_EQ(c.log.level, LogLevel::debug);
+  EXPECT_EQ(c.control.socket, "");
+  ASSERT_EQ(c.services.size(), 1u);
+  EXPECT_EQ(c.services[0].kind, ServiceKind::http);
+  EXPECT_EQ(c.services[0].root, "/srv");
+}
+
+TEST(Config, EveryMistakeIsReportedWithItsPlace) {
+  EXPECT_THAT(mistakes("[engine]\nworkers = 65\nrx = 1\nnope = 2\n[nowhere]\n"),
+              testing::UnorderedElementsAre(
+                  "f.toml:2:11: engine.workers: expected \"auto\" or 1..64, got 65",
+                  "f.toml:3:6: engine.rx: expected \"auto\", \"dedicated\" or \"inline\", got 1",
+                  "f.toml:4:1: engine.nope: expected one of the keys workers, rx, cores, idle, "
+                  "spin_us, drain_s, got an unknown key",
+                  "f.toml:5:2: nowhere: expected one of the sections engine, tun, tcp, log, "
+                  "control, service, got an unknown section or key"));
+}
+
+TEST(Config, ASyntaxErrorHasItsPlace) {
+  EXPECT_THAT(mistakes("[engine]\nworkers = \n"), ElementsAre(testing::StartsWith("f.toml:2:")));
+}
+
+TEST(Config, RefusesWrongValues) {
+  for (const char* text : {"[engine]\nworkers = 0",
+                           "[engine]\nworkers = \"2\"",
+                           "[engine]\nworkers = 2.0",
+                           "[engine]\nspin_us = -1",
+                           "[engine]\ncores = []",
+                           "[engine]\ncores = [1, 1]",
+                           "[engine]\ncores = 1",
+                           "[tun]\nname = \"\"",
+                           "[tun]\nname = \"sixteen-letters-\"",
+                           "[tun]\nname = \"a/b\"",
+                           "[tun]\nmtu = 500",
+                           "[tun]\naddress = []",
+                           "[tun]\naddress = [\"1.2.3\"]",
+                           "[tun]\naddress = \"1.2.3.4\"",
+                           "[tun]\noffload = 1",
+                           "[tcp]\nreceive_buffer = 65536",
+                           "[tcp]\nreceive_buffer = \"6MB\"",
+                           "[tcp]\nreceive_buffer = \"-6MiB\"",
+                           "[tcp]\nreceive_buffer = \"2GiB\"",
+                           "[tcp]\ncongestion_control = \"vegas\"",
+                           "[tcp]\ndelayed_ack_ms = 500",
+                           "[log]\nlevel = \"loud\"",
+                           "[log]\nfile = 1",
+                           "engine = 1",
+                           "[[tun]]",
+                           "[service]",
+                           "[control]\nsocket = true"}) {
+    EXPECT_EQ(mistakes(text).size(), 1u) << text;
+  }
+}
+
+TEST(Config, SaysWhatIsNotAvailableYet) {
+  EXPECT_THAT(mistakes("[tcp]\ncongestion_control = \"bbr\"\nsyn_cookies = \"always\""),
+              testing::Each(HasSubstr("not available in this version")));
+  for (const char* kind : {"iperf3", "iperf2", "pingpong", "forward"}) {
+    const std::string text = std::string("[[service]]\nkind = \"") + kind + "\"\nport = 1";
+    EXPECT_THAT(mistakes(text), ElementsAre(HasSubstr("not available in this version"))) << kind;
+  }
+}
+
+TEST(Config, ServicesAreChecked) {
+  const std::string echo = "[[service]]\nkind = \"echo\"\nport = 7\n";
+  EXPECT_THAT(mistakes(echo), ElementsAre());
+  EXPECT_THAT(mistakes(echo + echo), ElementsAre(testing::StartsWith("f.toml:6:8: service.port: "
+                                                                     "expected a port that no")));
+  EXPECT_THAT(mistakes("[[service]]\nkind = \"echo\""), ElementsAre(HasSubstr("service.port")));
+  EXPECT_THAT(mistakes("[[service]]\nport = 7"), ElementsAre(HasSubstr("service.kind")));
+  EXPECT_THAT(mistakes("[[service]]\nkind = \"telnet\"\nport = 7"),
+              ElementsAre(HasSubstr("got \"telnet\"")));
+  EXPECT_THAT(mistakes(echo + "root = \"/srv\""),
+              ElementsAre(HasSubstr("only with kind \"http\"")));
+  EXPECT_THAT(mistakes(echo + "to = \"a:1\""),
+              ElementsAre(HasSubstr("only with kind \"forward\"")));
+  EXPECT_THAT(mistakes(echo + "colour = 1"), ElementsAre(HasSubstr("f.toml:4:1: service.colour")));
+  EXPECT_THAT(mistakes(echo + "address = \"9.9.9.9\""),
+              ElementsAre(HasSubstr("within tun.address")));
+}
+
+TEST(Config, OnePortOnTwoAddressesIsFine) {
+  EXPECT_THAT(mistakes("[[service]]\nkind = \"echo\"\nport = 7\naddress = \"198.18.0.2\"\n"
+                       "[[service]]\nkind = \"discard\"\nport = 7\naddress = \"2001:2::2\"\n"),
+              ElementsAre());
+}
+
+TEST(Config, KeysAreCheckedTogether) {
+  EXPECT_THAT(mistakes("[tun]\nmtu = 1000"), ElementsAre(HasSubstr("f.toml:2:7: tun.mtu")));
+  EXPECT_THAT(mistakes("[tun]\nmtu = 1000\naddress = [\"198.18.0.2\"]"), ElementsAre());
+  EXPECT_THAT(mistakes("[engine]\nworkers = 2\nrx = \"dedicated\"\ncores = [0, 1]"),
+              ElementsAre(HasSubstr("at least 3 CPU ids")));
+}
+
+TEST(Config, OverridesReplaceTheFile) {
+  const std::vector<std::string> sets{"engine.workers=4",     "tcp.congestion_control=reno",
+                                      "tcp.send_buffer=1MiB", "tun.address=[\"10.0.0.1\"]",
+                                      "log.file=/tmp/a=b",    "engine.workers=5"};
+  const ConfigResult r = parse_config("[engine]\nworkers = 99\n", "f.toml", sets);
+  ASSERT_THAT(r.mistakes, ElementsAre());
+  EXPECT_EQ(r.config.engine.workers, 5u);
+  EXPECT_EQ(r.config.tcp.congestion_control, tcp::CcKind::reno);
+  EXPECT_EQ(r.config.tcp.send_buffer, 1u << 20);
+  EXPECT_EQ(r.config.tun.address.size(), 1u);
+  EXPECT_EQ(r.config.log.file, "/tmp/a=b");
+}
+
+TEST(Config, OverridesAreNamedInMistakes) {
+  EXPECT_THAT(mistakes("", {"engine.workers=65"}),
+              ElementsAre("--set engine.workers: expected \"auto\" or 1..64, got 65"));
+  EXPECT_THAT(mistakes("", {"engine.speed=1"}),
+              ElementsAre(testing::StartsWith("--set engine.speed: expected a key")));
+  EXPECT_THAT(mistakes("", {"workers=1"}), ElementsAre(HasSubstr("section.key=VALUE")));
+  EXPECT_THAT(mistakes("", {"engine.workers"}), ElementsAre(HasSubstr("section.key=VALUE")));
+  EXPECT_THAT(mistakes("", {"tun.mtu=1000"}), ElementsAre(testing::StartsWith("--set tun.mtu:")));
+}
+
+TEST(Config, AMissingFileIsOneMistake) {
+  EXPECT_THAT(load_config("/nonexistent/p.toml").mistakes,
+              ElementsAre("/nonexistent/p.toml: cannot read the configuration: No such file or "
+                          "directory"));
+  EXPECT_EQ(load_config("/").mistakes.size(), 1u);
+}
+
+TEST(Config, WhatIsPrintedParsesToTheSame) {
+  const ConfigResult r = parse_config(
+      "[log]\nfile = \"/tmp/\\\"q\\\" \\\\ \\u007f\"\n[tun]\nqueues = 3\n"
+      "[[service]]\nkind = \"http\"\nport = 80\nroot = \"/srv\"\n"
+      "[[service]]\nkind = \"echo\"\nport = 7\naddress = \"2001:2::2\"\n",
+      "f.toml");
+  ASSERT_TRUE(r.ok());
+  const std::string text = to_toml(r.config);
+  const ConfigResult again = parse_config(text, "again");
+  EXPECT_THAT(again.mistakes, ElementsAre());
+  EXPECT_EQ(to_toml(again.config), text);
+  EXPECT_EQ(again.config.log.file, r.config.log.file);
+  EXPECT_EQ(to_json(r.config)["service"][0]["root"], "/srv");
+}
+
+TEST(Config, SizesSurviveFormatting) {
+  EXPECT_TRUE(rc::check("parse_size(format_size(n)) == n",
+                        [](std::uint64_t n) { return parse_size(format_size(n)) == n; }));
+  EXPECT_EQ(parse_size("6MiB"), 6u << 20);
+  for (const char* text : {"", "6", "MiB", "6 MiB", "6MiBs", "-1B", "0x1B", "17179869184GiB",
+                           "99999999999999999999B"}) {
+    EXPECT_EQ(parse_size(text), std::nullopt) << text;
+  }
+}
+
+TEST(Config, NoTextCrashesTheParser) {
+  EXPECT_TRUE(rc::check("any text gives a result", [](const std::string& text) {
+    parse_config(text, "f.toml", std::vector<std::string>{"engine.workers=" + text, text});
+    return true;
+  }));
+}
+
+}  // namespace
+}  // namespace pollux
