@@ -695,7 +695,8 @@ Json to_json(const Config& c) {
 
 std::string to_toml(const Config& config) {
   std::string out;
-  for (const auto& [name, section] : to_json(config).items()) {
+  const Json document = to_json(config);
+  for (const auto& [name, section] : document.items()) {
     if (section.is_object()) {
       write_section(out, '[' + name + ']', section);
       continue;
