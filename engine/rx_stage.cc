@@ -1,7 +1,6 @@
 #include "engine/rx_stage.h"
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
 
 #include "engine/flow_view.h"
@@ -22,7 +21,6 @@ Indirection::Indirection(std::size_t workers) {
 
 RxStage::RxStage(RxStageOptions options)
     : options_(std::move(options)), indirection_(options_.workers), pool_(options_.pool) {
-  if (options_.queues.empty()) throw std::runtime_error("an RX stage needs a queue");
   for (std::size_t w = 0; w < options_.workers; ++w) {
     if (options_.self == w) {
       lanes_.push_back(nullptr);

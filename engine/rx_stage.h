@@ -41,8 +41,9 @@ class Indirection {
 };
 
 struct RxStageOptions {
-  HashKey key;                       ///< per boot; the same for every stage and worker
-  std::vector<PacketQueue*> queues;  ///< they outlive the stage
+  HashKey key;  ///< per boot; the same for every stage and worker
+  /// They outlive the stage. None where there are fewer queues than workers.
+  std::vector<PacketQueue*> queues;
   std::size_t workers = 1;
   /// Inline mode: the worker that runs this stage, whose packets poll() returns directly.
   std::optional<std::size_t> self;

@@ -368,6 +368,18 @@ TEST(RxStage, InlineNeverTakesMoreThanThereIsRoomFor) {
   for (const RxPacket& p : out) let_go(p);
 }
 
+TEST(RxStage, AWorkerWithoutAQueueLivesOnItsRings) {
+  FakeQueue queue;
+  RxStage stage0(stage_options({&queue}, 2, 0));
+  RxStage stage1(stage_options({}, 2, 1));
+  WorkerInbox inbox0(0, {&stage0, &stage1});
+  WorkerInbox inbox1(1, {&stage0, &stage1});
+  queue.packets.push_back(packet_of(flow_v4(port_that_hashes_to(1, 2))));
+  EXPECT_THAT(take_all(inbox1), IsEmpty());
+  EXPECT_THAT(take_all(inbox0), IsEmpty());
+  EXPECT_THAT(take_all(inbox1), SizeIs(1));
+}
+
 TEST(RxStage, RingsAndOwnQueueShareABatch) {
   FakeQueue queue0;
   FakeQueue queue1;
