@@ -11,10 +11,10 @@ namespace pollux {
 
 /// One [[service]] of the configuration.
 struct ServiceOptions {
-  std::string kind;  ///< "echo", "discard", "chargen", "http"
+  std::string kind{};  ///< "echo", "discard", "chargen", "http"
   std::uint16_t port = 0;
-  std::string address;  ///< "": every address of the engine
-  std::string root;     ///< http: the folder to serve, "" for the built-in pages
+  std::string address{};  ///< "": every address of the engine
+  std::string root{};     ///< http: the folder to serve, "" for the built-in pages
 };
 
 /// A new service object, for one worker; nullptr for a kind that is not known. Throws

@@ -1,5 +1,6 @@
 #include "engine/services/http.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "engine/services/discard.h"
@@ -12,7 +13,8 @@ enum class Waiting : std::uint8_t { nothing, request, next_request, room, peer_c
 }  // namespace
 
 struct HttpService::Connection final : Session {
-  explicit Connection(HttpContent& content) : talk(content) {}
+  Connection(HttpContent& content, std::size_t room_when_empty)
+      : talk(content), send_buffer(room_when_empty) {}
 
   /// Starts the time limit of `what`, unless it runs already: a request that trickles in does not
   /// move its own deadline.
@@ -23,11 +25,13 @@ struct HttpService::Connection final : Session {
   }
 
   HttpConversation talk;
+  std::size_t send_buffer;  ///< octets of it when empty
+  std::size_t room = 0;     ///< when Waiting::room was last armed
   Waiting waiting = Waiting::nothing;
 };
 
 void HttpService::on_open(Stream& s) {
-  auto connection = std::make_unique<Connection>(content_);
+  auto connection = std::make_unique<Connection>(content_, s.writable());
   connection->wait_for(s, Waiting::request, kHeaderTimeout);
   s.attach(std::move(connection));
 }
@@ -38,8 +42,9 @@ bool HttpService::flush(Stream& s, Connection& c) {
     const Bytes head = c.talk.head();
     const std::size_t n = head.empty() ? s.write(c.talk.body()) : s.write(head);
     if (n == 0) {
-      s.want_writable();
+      c.room = s.writable();
       c.wait_for(s, Waiting::room, kStallTimeout);
+      s.want_writable();
       return false;
     }
     c.talk.sent(n);
@@ -69,15 +74,20 @@ void HttpService::pump(Stream& s) {
 }
 
 /// Sends our FIN and reads on for a while: closing with unread data would reset the connection and
-/// take the response with it (RFC 9112 9.6).
+/// take the response with it (RFC 9112 9.6). What is still in the send buffer has its own time.
 void HttpService::finish(Stream& s, Connection& c) {
   discard_input(s);
+  const std::size_t queued = c.send_buffer - std::min(c.send_buffer, s.writable());
   s.shutdown_write();
-  c.wait_for(s, Waiting::peer_close, kLingerTimeout);
+  c.wait_for(s, Waiting::peer_close, kLingerTimeout + 1s * (queued / kSlowestDrain));
 }
 
 void HttpService::on_timer(Stream& s) {
   auto& c = *s.session<Connection>();
+  if (c.waiting == Waiting::room && s.writable() > c.room) {
+    c.room = s.writable();  // slow, but alive
+    return s.set_timer(s.now() + kStallTimeout);
+  }
   if (c.waiting == Waiting::room || c.waiting == Waiting::peer_close) return s.abort();
   c.talk.time_out(std::time(nullptr));
   if (flush(s, c)) finish(s, c);

@@ -11,10 +11,11 @@ namespace pollux {
 
 class HttpService final : public Service {
  public:
-  static constexpr Duration kHeaderTimeout = 10s;  ///< for one request, from its first octet
-  static constexpr Duration kIdleTimeout = 60s;    ///< between requests
-  static constexpr Duration kStallTimeout = 60s;   ///< a response without progress
-  static constexpr Duration kLingerTimeout = 5s;   ///< after our FIN
+  static constexpr Duration kHeaderTimeout = 10s;      ///< for one request, from its first octet
+  static constexpr Duration kIdleTimeout = 60s;        ///< between requests
+  static constexpr Duration kStallTimeout = 60s;       ///< a response without progress
+  static constexpr Duration kLingerTimeout = 30s;      ///< after our FIN, and for what is queued
+  static constexpr std::size_t kSlowestDrain = 16384;  ///< octets a second on top of that
 
   /// `root` is the folder to serve, "" the built-in pages. Throws std::system_error when the folder
   /// cannot be opened.

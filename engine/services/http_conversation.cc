@@ -282,7 +282,13 @@ void HttpConversation::respond_found(HttpContent::Found found, std::time_t now) 
                              std::to_string(size));
   }
   finish_head(found.type, found.body.left);
-  if (!head_only && found.body.left > 0) body_ = std::move(found.body);
+  if (head_only || found.body.left == 0) return;
+  body_ = std::move(found.body);
+  const bool in_memory = !body_.file || !body_.file->mapped();
+  if (body_.left > kMaxCopiedBody || !in_memory) return;
+  const Slice small = body();
+  head_.append(reinterpret_cast<const char*>(small.data()), small.size());
+  body_ = {};
 }
 
 void HttpConversation::add_validators(const HttpContent::Found& found, std::time_t now) {

@@ -50,6 +50,9 @@ class HttpConversation {
   /// Octets of a request's body that are read over to keep the connection.
   static constexpr std::uint64_t kMaxSkippedBody = 1 << 20;
 
+  /// A body up to this size is copied behind its head, so that small responses pack.
+  static constexpr std::uint64_t kMaxCopiedBody = 2048;
+
   explicit HttpConversation(HttpContent& content) : content_(&content) {}
 
   /// Reads up to the end of one request; returns octets taken, 0 while there is output. `now` is

@@ -151,7 +151,13 @@ std::string HttpPath::directory_location() const {
 }
 
 HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type) : st_(st), type_(type) {
-  if (st.st_size == 0) return;
+  if (!mapped()) {
+    read_.resize(size());
+    const ssize_t n = ::pread(fd, read_.data(), read_.size(), 0);
+    if (n != st.st_size) throw std::system_error(n < 0 ? errno : EAGAIN, std::generic_category());
+    data_ = read_.data();
+    return;
+  }
   void* map = ::mmap(nullptr, size(), PROT_READ, MAP_PRIVATE, fd, 0);
   if (map == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
   data_ = static_cast<std::uint8_t*>(map);
@@ -159,7 +165,7 @@ HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type) : st_(s
 }
 
 HttpFile::~HttpFile() {
-  if (data_) ::munmap(data_, size());
+  if (mapped()) ::munmap(data_, size());
 }
 
 std::string HttpFile::etag() const {

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "proto/base/buffer.h"
 
@@ -33,6 +34,10 @@ struct HttpPath {
 
 class HttpFile {
  public:
+  /// Up to this size a file is read; a larger one is mapped.
+  static constexpr std::uint64_t kMaxRead = 2048;
+
+  /// Throws std::system_error when it can be neither.
   HttpFile(int fd, const struct stat& st, std::string_view type);
   ~HttpFile();
   HttpFile(const HttpFile&) = delete;
@@ -43,6 +48,7 @@ class HttpFile {
   /// Strong validator of size, time of change to the nanosecond, and inode, in quotes.
   std::string etag() const;
   std::string_view type() const { return type_; }
+  bool mapped() const { return size() > kMaxRead; }
   bool same_as(const struct stat& st) const;
 
   /// Octets [offset, offset + n), at most 1 GiB of them. The Slice keeps `file` alive.
@@ -52,7 +58,8 @@ class HttpFile {
  private:
   struct stat st_;
   std::string_view type_;
-  std::uint8_t* data_ = nullptr;  ///< nullptr for an empty file
+  std::vector<std::uint8_t> read_;
+  std::uint8_t* data_ = nullptr;  ///< in read_ or the map
 };
 
 class HttpFiles {

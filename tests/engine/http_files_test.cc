@@ -25,6 +25,7 @@ class HttpFilesTest : public testing::Test {
     base_ = ::mkdtemp(name.data());
     fs::create_directories(root() / "sub");
     write("root/a.txt", "alpha");
+    write("root/large", "alpha" + std::string(100000, 'z'));
     write("root/sub/index.html", "<p>sub");
     write("secret.txt", "secret");
   }
@@ -172,7 +173,7 @@ TEST_F(HttpFilesTest, MapGoesWithTheLastSlice) {
   Slice kept;
   {
     HttpFiles files(root());
-    auto found = get(files, "/a.txt");
+    auto found = get(files, "/large");
     kept = HttpFile::slice(found.file, 1, 3);
     EXPECT_EQ(maps(), 1U);
   }
@@ -189,9 +190,9 @@ TEST_F(HttpFilesTest, CacheIsBounded) {
   HttpFiles files(root(), 3);
   for (int i = 0; i < 20; ++i) {
     const std::string name = "f" + std::to_string(i);
-    write("root/" + name, "x");
+    write("root/" + name, std::string(5000, 'x'));
     EXPECT_EQ(get(files, "/" + name).status, 200);
-    EXPECT_EQ(get(files, "/a.txt").status, 200);  // recently used: stays
+    EXPECT_EQ(get(files, "/large").status, 200);  // recently used: stays
     EXPECT_LE(files.cached(), 3U);
     EXPECT_LE(maps(), 3U);
   }
@@ -199,10 +200,16 @@ TEST_F(HttpFilesTest, CacheIsBounded) {
 
 TEST_F(HttpFilesTest, NobodyFindsRoomBehindASlice) {
   HttpFiles files(root());
-  const auto found = get(files, "/a.txt");
+  const auto found = get(files, "/large");
   const Slice part = HttpFile::slice(found.file, 1, 2);
   // A send queue may append to the last buffer of its own; a read-only map must not offer that.
   EXPECT_EQ(part.data() + part.size(), part.buffer()->data + part.buffer()->capacity);
+}
+
+TEST_F(HttpFilesTest, SmallFilesAreNotMapped) {
+  HttpFiles files(root());
+  EXPECT_EQ(text(get(files, "/a.txt")), "alpha");
+  EXPECT_EQ(maps(), 0U);
 }
 
 }  // namespace

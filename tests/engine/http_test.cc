@@ -328,6 +328,17 @@ TEST(HttpConversation, TakesNothingWhileAResponseWaits) {
   EXPECT_EQ(c.feed(octets(one), kNow), 0U);
 }
 
+TEST(HttpConversation, SmallResponsesAreOnePiece) {
+  HttpContent content("");
+  HttpConversation c(content);
+  c.feed(octets(get("/bytes/2048")), kNow);
+  EXPECT_TRUE(c.body().empty());
+  EXPECT_LT(c.head().size(), 2048U + 512U);
+  c.sent(c.head().size());
+  c.feed(octets(get("/bytes/2049")), kNow);
+  EXPECT_EQ(c.body().size(), 2049U);
+}
+
 TEST(HttpConversation, TimeOut) {
   HttpContent content("");
   HttpConversation begun(content);
