@@ -38,7 +38,11 @@ EchoRequest answer_echo(Bytes message, std::uint8_t reply_type) {
   sum.add_be16(static_cast<std::uint16_t>(~load_be16(message.data() + 2)));
   sum.add_be16(static_cast<std::uint16_t>(~before));
   sum.add_be16(after);
-  return {.reply_type = reply_type, .reply_checksum = sum.checksum()};
+  // The formula gives 0 where 0xffff is meant when the reply is zeros throughout (identifier and
+  // sequence 0, no data); in any other reply the two are the same number.
+  const std::uint16_t checksum = sum.checksum();
+  return {.reply_type = reply_type,
+          .reply_checksum = checksum == 0 ? std::uint16_t{0xffff} : checksum};
 }
 
 /// Destination Unreachable: 2 and 3 are hard, 4 is path MTU discovery (RFC 1191), 0, 1 and 5 are
