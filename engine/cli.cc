@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "engine/control.h"
-#include "engine/log.h"
 #include "engine/show.h"
 
 namespace pollux::engine {
@@ -95,7 +94,6 @@ int run(const Options& o, const std::function<int(const Config&)>& daemon, std::
     out << o.file << ": ok\n";
     return kOk;
   }
-  const Logging logging(result.config.log);
   return daemon(result.config);
 }
 

@@ -61,6 +61,10 @@ Logging::Logging(const LogConfig& config) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-Logging::~Logging() { spdlog::shutdown(); }
+Logging::~Logging() {
+  spdlog::shutdown();
+  // shutdown() leaves no default logger at all: a late record is dropped, not a null dereference.
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("pollux"));
+}
 
 }  // namespace pollux::engine

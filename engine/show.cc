@@ -276,6 +276,23 @@ std::string render_config(const json& config) {
   return out;
 }
 
+// ---- queues -------------------------------------------------------------------------------
+
+/// The device's own facts, then one table per list (RX stages, rings).
+std::string render_queues(const json& answer) {
+  if (answer.is_array()) return object_table(answer, {"queue", "worker"});
+  std::vector<Row> rows{{"device", "value"}};
+  std::string lists;
+  for (const auto& [name, value] : answer.items()) {
+    if (value.is_array()) {
+      lists += '\n' + object_table(value, {"stage", "queue", "worker"});
+    } else {
+      rows.push_back({printable(name), cell(value)});
+    }
+  }
+  return table(rows) + lists;
+}
+
 // ---- top ----------------------------------------------------------------------------------
 
 struct Rates {
@@ -361,10 +378,11 @@ std::string render(std::string_view topic, const json& answer) {
   if (topic == "connections") return render_connections(answer);
   if (topic == "config") return render_config(answer);
   if (topic == "workers") {
-    return object_table(numbered(answer), {"worker", "core", "cpu", "busy_ratio", "turns", "sleeps",
-                                           "cycles", "cycles_per_packet", "connections_open"});
+    return object_table(numbered(answer),
+                        {"worker", "rx_mode", "core", "cpu", "busy_ratio", "turns", "sleeps",
+                         "cycles", "cycles_per_packet", "connections_open"});
   }
-  return object_table(answer, {"queue", "worker"});
+  return render_queues(answer);
 }
 
 std::string render_top(const json& before, const json& now, double seconds) {

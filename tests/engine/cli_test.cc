@@ -90,12 +90,13 @@ TEST_F(CliRun, AListOverrideStaysWhole) {
   EXPECT_EQ(o.code, 0) << o.err;
 }
 
-TEST_F(CliRun, AnUnwritableLogFileIsOneLineAndOne) {
-  write("[log]\nfile = \"/nonexistent/dir\\u0001/x\"\n");
-  const Outcome o = pollux({"run", "-c", file_.c_str(), "--set", "log.file=/proc/none/x"});
-  EXPECT_EQ(o.code, 1);
-  EXPECT_THAT(o.err, HasSubstr("cannot open the log file /proc/none/x"));
-  EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1);
+TEST_F(CliRun, ADaemonThatCannotStartIsOneLineAndOne) {
+  write("");
+  const std::vector<const char*> words{"pollux", "run", "-c", file_.c_str()};
+  std::ostringstream out, err;
+  const auto daemon = [](const Config&) -> int { throw std::runtime_error("no TUN; run as root"); };
+  EXPECT_EQ(run_cli(4, words.data(), daemon, out, err), 1);
+  EXPECT_EQ(err.str(), "pollux: no TUN; run as root\n");
 }
 
 TEST(Cli, BadUsageIsTwo) {
@@ -152,6 +153,13 @@ TEST(Show, ConnectionsLookLikeSs) {
   EXPECT_THAT(text, HasSubstr("198.18.0.1:40000"));
   EXPECT_THAT(text, HasSubstr("rtt:1.500/-"));
   EXPECT_THAT(text, HasSubstr("1 connections"));
+}
+
+TEST(Show, QueuesShowTheDeviceAndItsStages) {
+  const std::string text = render(
+      "queues", {{"interface", "pollux0"}, {"stages", {{{"stage", 0}, {"ring_full_drops", 12}}}}});
+  EXPECT_THAT(text, HasSubstr("pollux0"));
+  EXPECT_THAT(text, HasSubstr("ring_full_drops"));
 }
 
 TEST(Show, SurvivesAnswersOfAnyShape) {
