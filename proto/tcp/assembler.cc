@@ -1,6 +1,6 @@
 // Out-of-order store: disjoint slices in sequence order, in an array cut into blocks.
 //
-//   blocks_:  [ |aa|bbb|  |cc| ]  [ |d|  |eeee|ff| ]  [ ... ]      at most 64 pieces each
+//   blocks_:  [ |aa|bbb|  |cc| ]  [ |d|  |eeee|ff| ]  [ ... ]      at most 32 pieces each
 //                     ^ hole
 #include "proto/tcp/assembler.h"
 
@@ -123,6 +123,7 @@ void Assembler::remember(wire::SackBlock range) {
   std::uint8_t count = 1;
   for (std::uint8_t i = 0; i < recent_count_; ++i) {
     const wire::SackBlock& r = recent_[i];
+    if (r.end <= blocks_.front().begin()) continue;  // taken: never to be compared beyond 2^31
     if (r.begin <= range.end && range.begin <= r.end) {
       range = {min(r.begin, range.begin), max(r.end, range.end)};
     } else if (count < std::size(kept)) {

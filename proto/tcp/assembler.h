@@ -54,7 +54,7 @@ class Assembler {
     std::size_t block;
     std::size_t index;
   };
-  static constexpr std::size_t kBlock = 64;  ///< pieces per block at most
+  static constexpr std::size_t kBlock = 32;  ///< pieces per block at most
 
   Position first_ending_after(Seq at) const;
   std::size_t gaps(Position p, Seq at, Seq end) const;

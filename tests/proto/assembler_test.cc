@@ -248,7 +248,7 @@ TEST(AssemblerProperty, HoldsWhatAByteMapHolds) {
 }
 
 TEST(AssemblerProperty, HoldsWhatAByteMapHoldsOverManyBlocks) {
-  EXPECT_TRUE(rc::check([] { run_against_model(3000, 600); }));
+  EXPECT_TRUE(rc::check([] { run_against_model(1500, 300); }));
 }
 
 }  // namespace
