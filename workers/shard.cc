@@ -21,6 +21,10 @@ constexpr std::uint64_t kTimestampPurpose = 2;
 
 CloseReason reason_of(const tcp::Conn& c) { return static_cast<CloseReason>(c.close_cause()); }
 
+bool is_broken(const tcp::Conn& c) {
+  return c.is_closed() && c.close_cause() != tcp::CloseCause::normal;
+}
+
 std::size_t slots_for(std::uint64_t memory, std::uint32_t slot) {
   return static_cast<std::size_t>(std::max<std::uint64_t>(memory / slot, 64));
 }
@@ -344,9 +348,11 @@ void Shard::dispatch(ConnEntry& e) {
   }
   if (!e.opened || e.finished) return;
   e.tcp.set_growth(!memory_short_);
-  if ((events & tcp::event::readable) != 0) e.service->on_readable(s);
-  if ((events & tcp::event::peer_closed) != 0) e.service->on_peer_closed(s);
-  if ((events & tcp::event::writable) != 0) e.service->on_writable(s);
+  // A connection that broke, or that a callback aborted, is told on_closed and nothing else.
+  const auto wants = [&](std::uint8_t event) { return (events & event) != 0 && !is_broken(e.tcp); };
+  if (wants(tcp::event::readable)) e.service->on_readable(s);
+  if (wants(tcp::event::peer_closed)) e.service->on_peer_closed(s);
+  if (wants(tcp::event::writable)) e.service->on_writable(s);
   const bool over = e.tcp.state() == tcp::State::time_wait && e.tcp.readable() == 0;
   if (over) finish(e, CloseReason::normal);
 }

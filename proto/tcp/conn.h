@@ -167,7 +167,7 @@ class Conn {
   Verdict in_synchronized(Instant now, Incoming& in);
   Verdict check_sequence(Instant now, Incoming& in);   // first
   Verdict check_rst(Instant now, const Incoming& in);  // second
-  Verdict check_syn(Instant now, const Incoming& in);  // fourth
+  Verdict check_syn(Instant now, Incoming& in);        // fourth
   Verdict check_ack(Instant now, const Incoming& in);  // fifth
   void check_urgent(const Incoming& in);               // sixth
   Verdict process_text(Instant now, Incoming& in);     // seventh
@@ -179,6 +179,10 @@ class Conn {
   void enter_recovery(Instant now);
   void leave_recovery();
   void update_send_window(const wire::TcpHeader& h);
+  void on_window_opened();
+  void on_established(Instant now);
+  void note_segment_size(const Incoming& in);
+  std::uint32_t segments_of(const Incoming& in) const;
   void on_our_fin_acked(Instant now);
   void deliver(Instant now, Slice data);
   void challenge_ack(Instant now);
@@ -200,7 +204,8 @@ class Conn {
   std::uint32_t unsent() const;
   std::uint32_t usable_window() const;
   std::uint32_t super_size() const;  ///< octets of the largest super-packet, whole segments
-  Seq data_una() const { return snd_.una == snd_.iss ? snd_.una + 1 : snd_.una; }
+  /// Of the first octet in the send queue. Not una == iss: that comes again every 4 GiB.
+  Seq data_una() const { return syn_acked_ ? snd_.una : snd_.una + 1; }
   std::uint32_t ts_now(Instant now) const;
 
   // timers.cc
@@ -254,7 +259,8 @@ class Conn {
   std::uint32_t dup_credit_ = 0;  ///< NewReno: octets that duplicate ACKs say have left
   std::uint32_t ts_recent_ = 0;
   std::uint32_t ts_offset_ = 0;
-  std::uint32_t ack_pending_ = 0;  ///< octets received since the last ACK
+  std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
+  std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
   std::uint32_t round_end_raw_ = 0;
   std::uint64_t bytes_sent_ = 0, bytes_received_ = 0, retransmits_ = 0;
   std::uint32_t max_payload_;
@@ -273,7 +279,7 @@ class Conn {
   bool ack_now_ = false, syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
   bool fin_queued_ = false, fin_sent_ = false, fin_acked_ = false, fin_received_ = false;
   bool fin_known_ = false, keepalive_probe_ = false, scaling_on_ = false;
-  bool first_retransmission_ = false;
+  bool first_retransmission_ = false, syn_acked_ = false;
   bool in_recovery_ = false, rto_recovery_ = false, persist_ = false;
   bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, cwnd_limited_ = false;
 };

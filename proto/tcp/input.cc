@@ -15,7 +15,6 @@ struct Conn::Incoming {
   std::uint16_t segment_size;  ///< octets of one segment of a super-packet
   Seq seq;                     ///< of data's first octet, after trimming
   bool fin;
-  bool syn_consumed = false;
 
   std::uint32_t length() const { return data.size() + (fin ? 1U : 0U); }
 };
@@ -53,7 +52,9 @@ bool Conn::predict(Instant now, const Incoming& in) {
   if (h.ack > snd_.una) on_ack_advance(now, h);
   update_send_window(h);
   dup_acks_ = 0;
-  if (!in.data.empty()) deliver(now, in.data);
+  if (in.data.empty()) return true;
+  note_segment_size(in);
+  deliver(now, in.data);
   return true;
 }
 
@@ -78,7 +79,8 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
   rcv_.irs = h.seq;
   rcv_.nxt = rcv_.acked = rcv_.edge = rcv_.grow_mark = h.seq + 1;
   take_syn_options(h);
-  if (!acks) {  // simultaneous open (MUST-10)
+  rcv_.edge = rcv_.nxt + std::min(rcv_.limit, 65535U);  // what our SYN offered
+  if (!acks) {                                          // simultaneous open (MUST-10)
     move_to(State::syn_received);
     snd_.wnd = snd_.max_wnd = h.window;
     snd_.wl1 = h.seq;
@@ -86,22 +88,32 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
     return std::nullopt;
   }
   const auto acked = board_.on_ack(h.ack, now, mss_);
-  if (acked.rtt > Duration::zero()) rtt_.sample(acked.rtt);
+  if (acked.rtt > Duration::zero() && !acked.retransmitted) rtt_.sample(acked.rtt);
+  if (acked.retransmitted) rtt_.syn_timed_out();
   snd_.una = h.ack;
+  syn_acked_ = true;
   snd_.wnd = snd_.max_wnd = h.window;  // of a SYN: never scaled
   snd_.wl1 = h.seq;
   snd_.wl2 = h.ack;
   stuck_since_ = rtx_at_ = kNever;
-  move_to(State::established);
-  events_ |= event::opened | event::writable;
+  on_established(now);
   ack_now_ = true;
   // Data or FIN behind the SYN go through the steps like any other text.
   in.seq = h.seq + 1;
-  in.syn_consumed = true;
+  if (in.data.size() > distance(rcv_.nxt, rcv_.edge)) {
+    in.data.truncate(distance(rcv_.nxt, rcv_.edge));
+    in.fin = false;
+  }
   if (in.data.empty() && !in.fin) return std::nullopt;
   if (auto v = process_text(now, in)) return v;
   check_fin(now, in);
   return std::nullopt;
+}
+
+void Conn::on_established(Instant now) {
+  move_to(State::established);
+  events_ |= event::opened | event::writable;
+  touch_keepalive(now);
 }
 
 // --- 3.10.7.4 all other states
@@ -144,8 +156,9 @@ Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
     if (rst) return DropReason::tcp_out_of_window;
     // A full window still takes valid ACKs, and RST and URG (MUST-66).
     if (window == 0 && in.seq == rcv_.nxt && h.has(flag::ack)) {
+      // A bare FIN takes no room: refusing it would keep the peer until it gives up.
+      in.fin = in.fin && in.data.empty();
       in.data = {};
-      in.fin = false;
       ack_now_ = true;
       return std::nullopt;
     }
@@ -156,7 +169,7 @@ Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
     } else {
       challenge_ack(now);
     }
-    if (state_ == State::time_wait && old) keepalive_at_ = now + opt_->time_wait;
+    if (state_ == State::time_wait && old && in.fin) keepalive_at_ = now + opt_->time_wait;
     return old ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window;
   }
   acceptable_timestamp(h);
@@ -187,7 +200,7 @@ Conn::Verdict Conn::check_rst(Instant now, const Incoming& in) {
 }
 
 /// Fourth: RFC 5961 4: a SYN here is challenged whatever its sequence number.
-Conn::Verdict Conn::check_syn(Instant now, const Incoming& in) {
+Conn::Verdict Conn::check_syn(Instant now, Incoming& in) {
   if (!in.h.has(flag::syn)) return std::nullopt;
   if (state_ == State::syn_received) {
     if (in.h.seq == rcv_.irs && !in.h.has(flag::ack)) {  // our SYN-ACK was lost
@@ -196,7 +209,12 @@ Conn::Verdict Conn::check_syn(Instant now, const Incoming& in) {
       return DropReason::tcp_duplicate;
     }
     // The SYN-ACK of a simultaneous open carries the acknowledgement that opens it.
-    if (in.h.seq == rcv_.irs && !passive_) return std::nullopt;
+    if (in.h.seq == rcv_.irs && !passive_) {
+      in.seq = in.h.seq + 1;
+      in.data = {};  // not trimmed to the window; the peer sends it again
+      in.fin = false;
+      return std::nullopt;
+    }
   }
   challenge_ack(now);
   return DropReason::tcp_blind_syn;
@@ -211,11 +229,12 @@ Conn::Verdict Conn::check_ack(Instant now, const Incoming& in) {
       return DropReason::tcp_bad_ack;  // the shard answers with RST
     }
     snd_.wl1 = h.seq - 1;
-    move_to(State::established);
-    events_ |= event::opened | event::writable;
+    on_established(now);
     if (fin_queued_) move_to(State::fin_wait_1);
   }
-  if (h.ack > snd_.nxt || h.ack < snd_.una - snd_.max_wnd || h.ack <= snd_.iss) {
+  // "Ghost ACKs" below the ISS; once much was sent that number is an ordinary one again.
+  const bool ghost = bytes_sent_ < (1U << 30) && h.ack <= snd_.iss;
+  if (h.ack > snd_.nxt || h.ack < snd_.una - snd_.max_wnd || ghost) {
     challenge_ack(now);
     return DropReason::tcp_bad_ack;
   }
@@ -242,11 +261,18 @@ void Conn::update_send_window(const wire::TcpHeader& h) {
   snd_.max_wnd = std::max(snd_.max_wnd, snd_.wnd);
   snd_.wl1 = h.seq;
   snd_.wl2 = h.ack;
-  if (persist_ && snd_.wnd > before) {  // the window opened: probing ends
-    persist_ = probe_pending_ = false;
-    rtx_at_ = kNever;
-    rtt_.reset_back_off();
-    stuck_since_ = kNever;
+  if (snd_.wnd > before && (persist_ || before == 0)) on_window_opened();
+}
+
+/// Probing ends. What is in flight went into a closed window (a probe, or the window shrank): it
+/// was not taken, and is sent again now and not after a time-out that had backed off.
+void Conn::on_window_opened() {
+  persist_ = probe_pending_ = false;
+  rtx_at_ = stuck_since_ = kNever;
+  rtt_.reset_back_off();
+  if (!board_.empty()) {
+    board_.mark_all_lost();
+    first_retransmission_ = true;
   }
 }
 
@@ -256,23 +282,34 @@ void Conn::on_ack_advance(Instant now, const wire::TcpHeader& h) {
   const Scoreboard::Acked acked = board_.on_ack(h.ack, now, mss_);
   snd_.una = h.ack;
   std::uint32_t octets = distance(before, h.ack);
-  if (before == snd_.iss) --octets;  // our SYN
+  if (!syn_acked_) {
+    --octets;
+    syn_acked_ = true;
+    if (acked.retransmitted) rtt_.syn_timed_out();
+  }
   octets = std::min<std::uint32_t>(octets, static_cast<std::uint32_t>(send_queue_.size()));
   send_queue_.pop(octets);
-  if (acked.rtt > Duration::zero()) {
+  // Karn; and what waited behind a hole until its retransmission came tells no round trip either.
+  if (acked.rtt > Duration::zero() && !acked.retransmitted) {
     rtt_.sample(acked.rtt);
   } else if (!acked.retransmitted) {
     rtt_.reset_back_off();
   }
   stuck_since_ = kNever;
   dup_acks_ = 0;
-  dup_credit_ = 0;
+  // A partial ACK covers one retransmission, and octets whose duplicate ACKs were counted before.
+  dup_credit_ = dup_credit_ + mss_ > octets ? dup_credit_ + mss_ - octets : 0;
+  dup_credit_ = in_recovery_ ? std::min(dup_credit_, board_.pipe()) : 0;
   const bool round = static_cast<std::int32_t>(h.ack.raw() - round_end_raw_) >= 0;
   if (round) round_end_raw_ = snd_.nxt.raw();
   if ((in_recovery_ || rto_recovery_) && h.ack >= recover_) leave_recovery();
+  recover_ = max(recover_, h.ack);  // never 2^31 behind
   if (in_recovery_) {
     // A partial ACK: the next hole is lost as well (RFC 6582 3.2; RFC 6675 finds it by SACK).
-    if (!sack_on_) board_.mark_head_lost(mss_);
+    if (!sack_on_) {
+      board_.mark_head_lost(mss_);
+      first_retransmission_ = true;
+    }
     detect_loss(now);
   } else {
     cc_.on_ack({.now = now,
@@ -282,6 +319,7 @@ void Conn::on_ack_advance(Instant now, const wire::TcpHeader& h) {
                 .rtt = acked.rtt,
                 .cwnd_limited = cwnd_limited_ || rto_recovery_,
                 .round_start = round});
+    if (round) cwnd_limited_ = false;
     if (sack_on_ && board_.sacked() > 0) detect_loss(now);
   }
   if (want_writable_ && send_room() >= opt_->send_buffer / 4) {
@@ -366,6 +404,7 @@ void Conn::check_urgent(const Incoming& in) {
 /// Seventh: text in order goes to the receive queue, what is ahead of a gap to the assembler.
 Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
   if (in.data.empty()) return std::nullopt;
+  note_segment_size(in);
   if (!may_receive(state_) || fin_received_) {
     ack_now_ = true;
     return DropReason::tcp_closed;
@@ -375,11 +414,25 @@ Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
     return std::nullopt;
   }
   ack_now_ = true;  // a gap: the peer must learn of it at once (RFC 5681 4.2)
-  if (!sack_on_ && dup_acks_owed_ < 255) ++dup_acks_owed_;
+  if (!sack_on_) {  // the peer counts one for each segment that left; three is all it needs
+    const std::uint32_t owed = dup_acks_owed_ + std::min(segments_of(in), 3U);
+    dup_acks_owed_ = static_cast<std::uint8_t>(std::min(owed, 255U));
+  }
   const auto stored = assembler_.insert(in.seq, in.data);
   if (stored == Assembler::Insert::no_room) return DropReason::tcp_ooo_limit;
   if (stored == Assembler::Insert::duplicate && !in.fin) return DropReason::tcp_duplicate;
   return std::nullopt;
+}
+
+/// What the peer calls full-sized: its MSS may be far below ours, and options take their part.
+void Conn::note_segment_size(const Incoming& in) {
+  const std::uint32_t one = in.segment_size != 0 ? in.segment_size : in.data.size();
+  rcv_mss_ = std::max(rcv_mss_, std::min<std::uint32_t>(one, own_mss_));
+}
+
+std::uint32_t Conn::segments_of(const Incoming& in) const {
+  if (in.segment_size == 0) return 1;
+  return (in.data.size() + in.segment_size - 1U) / in.segment_size;
 }
 
 void Conn::deliver(Instant now, Slice data) {
@@ -403,7 +456,7 @@ void Conn::deliver(Instant now, Slice data) {
   }
   events_ |= event::readable;
   // At least every second full-sized segment (SHLD-19), the others after the delay (SHLD-18).
-  if (ack_pending_ >= 2U * own_mss_) ack_now_ = true;
+  if (ack_pending_ >= 2U * rcv_mss_) ack_now_ = true;
   if (!ack_now_ && ack_at_ == kNever) ack_at_ = now + opt_->delayed_ack;
 }
 
@@ -456,10 +509,12 @@ bool Conn::may_reopen(const wire::TcpHeader& syn) const {
 
 void Conn::on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss) {
   if (seq < snd_.una || seq >= snd_.nxt) return;  // RFC 5927 4.1: not about what is in flight
+  const std::uint32_t options = ts_on_ ? 12U : 0U;
   if (kind == PathError::hard && !is_synchronized(state_)) {
     close_with(CloseCause::unreachable);
-  } else if (kind == PathError::packet_too_big && mss >= kMinPeerMss && mss < mss_) {
-    mss_ = static_cast<std::uint16_t>(mss);
+  } else if (kind == PathError::packet_too_big && is_synchronized(state_) && mss >= kMinPeerMss &&
+             mss - options < mss_) {
+    mss_ = static_cast<std::uint16_t>(mss - options);
     cc_.set_mss(mss_);
     board_.mark_all_lost();
     rto_recovery_ = true;

@@ -105,7 +105,9 @@ bool Conn::emit_syn(Instant now, SegmentOut& out) {
   return true;
 }
 
+/// Without offload a packet is one segment, also when the peer's segments are much smaller.
 std::uint32_t Conn::super_size() const {
+  if (max_payload_ <= own_mss_) return mss_;
   return std::max<std::uint32_t>(max_payload_ / mss_, 1U) * mss_;
 }
 
@@ -120,8 +122,9 @@ bool Conn::emit_retransmission(Instant now, SegmentOut& out) {
   if (board_.lost() == 0) return false;
   const std::uint32_t pipe = board_.pipe() - std::min(board_.pipe(), dup_credit_);
   const std::uint32_t cwnd = cc_.cwnd();
-  // The first retransmission of a recovery goes out whatever cwnd says (RFC 6675 5 (4.3)).
-  const std::uint32_t room = cwnd > pipe ? cwnd - pipe : 0;
+  // The first retransmission of a recovery goes out whatever cwnd says (RFC 6675 5 (4.3)), and one
+  // segment is all that a closed window is asked with.
+  const std::uint32_t room = cwnd > pipe && snd_.wnd > 0 ? cwnd - pipe : 0;
   if (room < mss_ && !first_retransmission_) return false;
   first_retransmission_ = false;
   TxRecord* r = board_.next_lost(std::min(std::max<std::uint32_t>(room, mss_), super_size()), mss_);
@@ -208,16 +211,18 @@ bool Conn::emit_new_data(Instant now, SegmentOut& out) {
   return true;
 }
 
-/// MUST-36: one octet beyond a closed window, whose answer tells the window.
+/// MUST-36: one octet beyond a closed window, whose answer tells the window. Through one that is
+/// open by less than the silly-window rule wants goes what fits (the override of 3.8.6.2.1).
 bool Conn::emit_probe(Instant now, SegmentOut& out) {
   if (!probe_pending_) return false;
   probe_pending_ = false;
   if (unsent() == 0) return false;
-  if (fill_data(snd_.nxt, 1, out) == 0) return false;
+  const std::uint32_t fits = std::min({usable_window(), unsent(), std::uint32_t{mss_}});
+  const std::uint32_t got = fill_data(snd_.nxt, std::max(fits, 1U), out);
   fill_header(now, snd_.nxt, flag::ack | flag::psh, out);
-  board_.on_sent(snd_.nxt, 1, now);
-  snd_.nxt += 1;
-  bytes_sent_ += 1;
+  board_.on_sent(snd_.nxt, got, now);
+  snd_.nxt += got;
+  bytes_sent_ += got;
   after_ack_sent();
   rtx_at_ = kNever;
   arm_retransmission(now);

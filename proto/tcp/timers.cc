@@ -60,7 +60,6 @@ void Conn::on_retransmission_timeout(Instant now) {
   if (board_.empty() || gave_up(now)) return;
   rtt_.back_off();
   if (!is_synchronized(state_)) {
-    rtt_.syn_timed_out();
     syn_pending_ = true;
     return;
   }
