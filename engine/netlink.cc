@@ -10,9 +10,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 
 #include "engine/errno_text.h"
 
@@ -93,6 +95,18 @@ void for_each_prefix(const std::vector<Prefix>& prefixes, bool& ipv6,
   }
 }
 
+/// The kernel makes an IPv6 address local in a work queue, after it has said that the address is
+/// set (addrconf_dad_work), and drops what comes for it until then. A second is far more than it
+/// takes.
+void wait_until_local(Netlink& netlink, const std::vector<Prefix>& addresses) {
+  constexpr auto kStep = std::chrono::milliseconds(1);
+  int steps_left = 1000;
+  for (const Prefix& p : addresses) {
+    if (p.addr.is_v4()) continue;
+    while (!netlink.is_local(p.addr) && steps_left-- > 0) std::this_thread::sleep_for(kStep);
+  }
+}
+
 std::optional<IpAddr> source_for(const Prefix& destination, const std::vector<Prefix>& addresses) {
   for (const Prefix& a : addresses) {
     if (a.addr.is_v4() == destination.addr.is_v4()) return a.addr;
@@ -117,8 +131,9 @@ unsigned Netlink::interface_index(const std::string& name) {
   return index;
 }
 
-/// Sends one request and waits for its acknowledgement; 0 or the errno.
-int Netlink::request(void* message) {
+/// Sends one request and waits for its acknowledgement; 0 or the errno. `on_answer` sees what comes
+/// before it.
+int Netlink::request(void* message, AnswerCallback on_answer, void* context) {
   auto* header = static_cast<nlmsghdr*>(message);
   header->nlmsg_seq = ++sequence_;
   if (mnl_socket_sendto(socket_.get(), header, header->nlmsg_len) < 0) return errno;
@@ -129,7 +144,7 @@ int Netlink::request(void* message) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno;
     const int run =
-        mnl_cb_run(answer.data(), static_cast<std::size_t>(n), sequence_, port, nullptr, nullptr);
+        mnl_cb_run(answer.data(), static_cast<std::size_t>(n), sequence_, port, on_answer, context);
     if (run < 0) return errno;
     if (run == MNL_CB_STOP) return 0;
   }
@@ -203,6 +218,22 @@ void Netlink::add_route(const std::string& name, const Prefix& destination,
   check(request(header), "cannot route " + destination.to_string() + " to " + name);
 }
 
+bool Netlink::is_local(const IpAddr& address) {
+  alignas(nlmsghdr) MessageBuffer buffer;
+  nlmsghdr* header = new_message(buffer, RTM_GETROUTE, 0);
+  auto* body = put_body<rtmsg>(header);
+  body->rtm_family = family_of(address);
+  body->rtm_dst_len = address.is_v4() ? 32 : 128;
+  put_address(header, RTA_DST, address);
+  std::uint8_t type = RTN_UNSPEC;
+  const auto read_type = [](const nlmsghdr* answer, void* out) {
+    const auto* route = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(answer));
+    *static_cast<std::uint8_t*>(out) = route->rtm_type;
+    return MNL_CB_OK;
+  };
+  return request(header, read_type, &type) == 0 && type == RTN_LOCAL;
+}
+
 std::vector<std::string> configure_interface(const InterfaceOptions& options) {
   std::vector<std::string> warnings;
   bool ipv6 = options.mtu >= kIpv6MinMtu;
@@ -217,6 +248,7 @@ std::vector<std::string> configure_interface(const InterfaceOptions& options) {
   netlink.set_up(options.name);
   for_each_prefix(options.host_addresses, ipv6, warnings,
                   [&](const Prefix& p) { netlink.add_address(options.name, p); });
+  if (ipv6) wait_until_local(netlink, options.host_addresses);
   for_each_prefix(options.routes, ipv6, warnings, [&](const Prefix& p) {
     netlink.add_route(options.name, p, source_for(p, options.host_addresses));
   });

@@ -10,6 +10,7 @@
 #include "proto/base/addr.h"
 
 struct mnl_socket;
+struct nlmsghdr;
 
 namespace pollux {
 
@@ -40,9 +41,12 @@ class Netlink {
   /// Routes `destination` to the interface; `source` is what local sockets get by default.
   void add_route(const std::string& name, const Prefix& destination,
                  const std::optional<IpAddr>& source);
+  /// True when the kernel delivers packets to `address` to itself.
+  bool is_local(const IpAddr& address);
 
  private:
-  int request(void* message);
+  using AnswerCallback = int (*)(const nlmsghdr*, void*);
+  int request(void* message, AnswerCallback on_answer = nullptr, void* context = nullptr);
 
   struct Closer {
     void operator()(mnl_socket* socket) const noexcept;

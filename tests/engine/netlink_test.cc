@@ -96,10 +96,35 @@ TEST_F(TunTest, ConfiguringTwiceIsTheSameAsOnce) {
   EXPECT_EQ(source_towards("2001:2::2"), "2001:2::1");
 }
 
+TEST_F(TunTest, TheFirstAddressOfTheFamilyIsTheSource) {
+  TunDevice device = bare_device();
+  InterfaceOptions o = both_families();
+  // Left to itself the kernel takes the one with the longer common prefix (RFC 6724 5, rule 8).
+  o.host_addresses = {prefix("2001:2:0:9::1/128"), prefix("2001:2::1/128")};
+  o.routes = {prefix("2001:2::2")};
+  configure_interface(o);
+  EXPECT_EQ(source_towards("2001:2::2"), "2001:2:0:9::1");
+}
+
 TEST_F(TunTest, SetsNoLinkLocalAddress) {
   TunDevice device = bare_device();
   configure_interface(both_families());
-  EXPECT_EQ(source_towards("fe80::1"), "");
+  std::ifstream addresses("/proc/thread-self/net/if_inet6");
+  const std::string text(std::istreambuf_iterator<char>(addresses), {});
+  EXPECT_THAT(text, HasSubstr("20010002000000000000000000000001"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("fe80")));
+}
+
+TEST_F(TunTest, AddressesAreLocalWhenItReturns) {
+  for (int i = 0; i < 20; ++i) {  // IPv6 ones become so in the background
+    TunDevice device = bare_device();
+    Netlink netlink;
+    EXPECT_FALSE(netlink.is_local(prefix("2001:2::1").addr));
+    configure_interface(both_families());
+    EXPECT_TRUE(netlink.is_local(prefix("2001:2::1").addr));
+    EXPECT_TRUE(netlink.is_local(prefix("198.18.0.1").addr));
+    EXPECT_FALSE(netlink.is_local(prefix("198.18.0.2").addr));
+  }
 }
 
 TEST_F(TunTest, GoesOnWithoutIpv6WhereTheMtuIsTooSmallForIt) {
