@@ -120,7 +120,7 @@ double Reporter::busy_ratio(std::size_t worker) {
 
 json Reporter::stats() {
   json list = json::array();
-  json totals = json::object();
+  json totals = {{"drops", json::object()}};
   double busy = 0;
   for (std::size_t i = 0; i < runtime_.workers(); ++i) {
     json w = counters_json(runtime_.counters(i));
