@@ -16,6 +16,7 @@ constexpr std::uint32_t kResetsPerSecond = 20000;
 constexpr std::uint32_t kIcmpPerSecond = 20000;
 constexpr std::uint16_t kEphemeralFirst = 32768;
 constexpr std::uint16_t kEphemeralCount = 28232;
+constexpr std::uint32_t kIssStep = 65536;  // between a reopened flow and its last octet
 constexpr std::uint64_t kIsnPurpose = 1;
 constexpr std::uint64_t kTimestampPurpose = 2;
 
@@ -64,9 +65,7 @@ void Shard::on_packet(Instant now, const RxPacket& packet) {
   --packet.buffer->refs;  // the descriptor's reference is now `whole`
   counters_.rx_packets.add();
   counters_.rx_bytes.add(packet.length);
-  const bool verify =
-      options_.verify_checksums_always || packet.checksum == ChecksumState::unverified;
-  const auto parsed = wire::parse_ip(packet.bytes(), verify);
+  const auto parsed = wire::parse_ip(packet.bytes(), must_verify(packet));
   if (const auto* reason = std::get_if<DropReason>(&parsed)) return drop(*reason);
   const auto& ip = std::get<wire::IpHeader>(parsed);
   if (const auto reason = check_addresses(ip)) return drop(*reason);
@@ -94,8 +93,7 @@ void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segme
   wire::TcpHeader h;
   const std::size_t header = wire::parse_tcp(segment, h);
   if (header == 0) return drop(DropReason::tcp_malformed);
-  const bool verify = packet.checksum == ChecksumState::unverified;
-  if (verify && !wire::tcp_checksum_ok(ip.src, ip.dst, segment)) {
+  if (must_verify(packet) && !wire::tcp_checksum_ok(ip.src, ip.dst, segment)) {
     counters_.checksum_errors.add();
     return drop(DropReason::tcp_checksum);
   }
@@ -104,14 +102,15 @@ void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segme
   const Bytes payload = segment.subspan(header);
   FlowEntry* found = table_.find(hash, key);
   if (found == nullptr) {
-    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()));
+    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()), std::nullopt);
   }
   auto& e = static_cast<ConnEntry&>(*found);
   if (e.tcp.may_reopen(h)) {
+    const Seq used = e.tcp.snd_nxt();
     if (!e.finished) finish(e, CloseReason::normal);
     e.tcp.abort();
     remove(e);
-    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()));
+    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()), used);
   }
   on_known(e, h, hold(packet, payload), packet.segment_size);
 }
@@ -124,7 +123,7 @@ Slice Shard::hold(const RxPacket& packet, Bytes payload) {
                      : payload.size() <= kMediumSlot ? &medium_
                                                      : nullptr;
   Buffer* b = pool != nullptr ? pool->alloc() : nullptr;
-  if (b == nullptr) return Slice(packet.buffer, payload);
+  if (b == nullptr) return pinned_.pin(packet.buffer, payload);
   std::memcpy(b->data, payload.data(), payload.size());
   return Slice(b, Bytes{b->data, payload.size()});
 }
@@ -155,7 +154,7 @@ Service* Shard::find_listener(const Endpoint& local) const {
 }
 
 void Shard::on_unknown(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& h,
-                       std::uint32_t payload) {
+                       std::uint32_t payload, std::optional<Seq> used) {
   std::optional<DropReason> dropped;
   Service* service = find_listener(key.local);
   const auto verdict = service == nullptr ? tcp::ListenVerdict::reset : tcp::judge_in_listen(h);
@@ -169,7 +168,7 @@ void Shard::on_unknown(const FlowKey& key, std::uint32_t hash, const wire::TcpHe
   } else if (memory_short_ || table_.size() >= options_.max_connections) {
     dropped = DropReason::tcp_connection_limit;
   } else {
-    accept(key, hash, h, *service);
+    accept(key, hash, h, *service, used);
   }
   if (dropped) drop(*dropped);
   if (trace_ && dropped) trace_->segment(now_, true, key, h, payload, nullptr, dropped);
@@ -202,8 +201,13 @@ ConnEntry* Shard::add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c
   return e;
 }
 
-void Shard::accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s) {
-  ConnEntry* e = add(key, hash, tcp::Conn::passive(options_.tcp, setup_for(key), syn, now_), s);
+void Shard::accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s,
+                   std::optional<Seq> used) {
+  tcp::Setup setup = setup_for(key);
+  // RFC 9293 3.10.7.4 MAY-2: a reopened flow begins above all that it used before, also when it was
+  // faster than the clock of the ISN.
+  if (used) setup.iss = max(setup.iss, *used + kIssStep);
+  ConnEntry* e = add(key, hash, tcp::Conn::passive(options_.tcp, setup, syn, now_), s);
   if (e == nullptr) return drop(DropReason::tcp_connection_limit);
   ++half_open_;
   if (trace_) trace_->segment(now_, true, key, syn, 0, &e->tcp, std::nullopt);
@@ -236,7 +240,7 @@ ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoi
 // --- ICMP
 
 void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message) {
-  const auto judged = icmp::parse(ip, message, packet.checksum == ChecksumState::unverified);
+  const auto judged = icmp::parse(ip, message, must_verify(packet));
   if (const auto* reason = std::get_if<DropReason>(&judged)) return drop(*reason);
   if (const auto* error = std::get_if<icmp::Error>(&judged)) {
     FlowEntry* f = error->protocol == wire::kProtoTcp
@@ -459,7 +463,7 @@ std::size_t Shard::write_copy(ConnEntry& e, Bytes data) {
 /// Past the limit new connections are refused and windows stop growing; an offered edge stays.
 void Shard::update_memory() {
   const std::uint64_t held = std::uint64_t{small_.in_use()} * kSmallSlot +
-                             std::uint64_t{medium_.in_use()} * kMediumSlot +
+                             std::uint64_t{medium_.in_use()} * kMediumSlot + pinned_.bytes() +
                              table_.size() * sizeof(ConnEntry);
   counters_.memory_bytes.set(held);
   memory_short_ = held > options_.memory_limit;

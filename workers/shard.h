@@ -18,6 +18,7 @@
 #include "workers/counters.h"
 #include "workers/limits.h"
 #include "workers/packet.h"
+#include "workers/pinned.h"
 #include "workers/pool.h"
 #include "workers/port.h"
 #include "workers/service.h"
@@ -124,13 +125,18 @@ class Shard {
   };
   void drop(DropReason r) { counters_.drop(r); }
   bool is_ours(const IpAddr& a) const;
+  bool must_verify(const RxPacket& packet) const {
+    return options_.verify_checksums_always || packet.checksum == ChecksumState::unverified;
+  }
   std::optional<DropReason> check_addresses(const wire::IpHeader& ip) const;
   void on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segment);
   void on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message);
   void on_known(ConnEntry& e, const wire::TcpHeader& h, Slice payload, std::uint16_t seg_size);
+  /// `used`: the end of what an earlier connection of this flow has used of the sequence space.
   void on_unknown(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& h,
-                  std::uint32_t payload);
-  void accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s);
+                  std::uint32_t payload, std::optional<Seq> used);
+  void accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s,
+              std::optional<Seq> used);
   Service* find_listener(const Endpoint& local) const;
   ConnEntry* add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c, Service& s);
   tcp::Setup setup_for(const FlowKey& key) const;
@@ -153,6 +159,7 @@ class Shard {
   FlowTable table_;
   BufferPool small_;
   BufferPool medium_;
+  PinnedPackets pinned_;
   TokenBucket reset_bucket_;
   TokenBucket icmp_bucket_;
   std::vector<Listener> listeners_;

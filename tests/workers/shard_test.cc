@@ -1,0 +1,566 @@
+// The shard alone, packet by packet: what listeners decide, what is answered, what is counted.
+#include "workers/shard.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <deque>
+
+#include "proto/wire/checksum.h"
+#include "proto/wire/tcp.h"
+
+namespace pollux {
+namespace {
+
+namespace flag = wire::tcp_flag;
+
+const IpAddr kHere = *IpAddr::parse("198.18.0.2");
+const IpAddr kHere6 = *IpAddr::parse("2001:2::2");
+const IpAddr kThere = *IpAddr::parse("198.18.0.1");
+const IpAddr kThere6 = *IpAddr::parse("2001:2::1");
+constexpr std::uint16_t kPort = 7;
+
+struct Sent {
+  wire::IpHeader ip;
+  std::vector<std::uint8_t> payload;
+  wire::TcpHeader tcp;
+};
+
+class RecordingPort final : public TxPort {
+ public:
+  PortCaps capabilities;
+  bool refuse = false;
+  std::deque<Sent> sent;
+
+  bool transmit(const TxPacket& packet) noexcept override {
+    if (refuse) return false;
+    std::vector<std::uint8_t> octets;
+    for (const Bytes p : packet.parts) octets.insert(octets.end(), p.begin(), p.end());
+    Sent s;
+    s.ip = std::get<wire::IpHeader>(wire::parse_ip(octets, true));
+    const Bytes payload = Bytes(octets).subspan(s.ip.header_size, s.ip.payload_size);
+    s.payload.assign(payload.begin(), payload.end());
+    if (s.ip.protocol == wire::kProtoTcp) {
+      EXPECT_GT(wire::parse_tcp(payload, s.tcp), 0U);
+      EXPECT_TRUE(wire::tcp_checksum_ok(s.ip.src, s.ip.dst, payload));
+    }
+    sent.push_back(std::move(s));
+    return true;
+  }
+  const PortCaps& caps() const noexcept override { return capabilities; }
+};
+
+class Recorder final : public Service {
+ public:
+  std::string_view name() const override { return "recorder"; }
+  void on_open(Stream& s) override {
+    ++opened;
+    if (abort_on_open) s.abort();
+  }
+  void on_readable(Stream& s) override {
+    ++called;
+    if (keep) return;
+    while (!s.peek().empty()) {
+      const std::size_t n = s.peek().size();
+      octets += n;
+      s.consume(n);
+    }
+  }
+  void on_peer_closed(Stream& s) override {
+    ++called;
+    s.shutdown_write();
+  }
+  void on_timer(Stream&) override { ++timers; }
+  void on_closed(Stream&, CloseReason r) override { reasons.push_back(r); }
+
+  bool keep = false, abort_on_open = false;
+  int opened = 0, called = 0, timers = 0;
+  std::size_t octets = 0;
+  std::vector<CloseReason> reasons;
+};
+
+class ShardTest : public testing::Test {
+ protected:
+  ShardTest() {
+    options.secret = {1, 2};
+    options.addresses = {{kHere, 32}, {kHere6, 128}};
+  }
+  ~ShardTest() override {
+    if (!shard_) return;
+    expect_each_packet_counted_once();
+    shard_.reset();
+    EXPECT_EQ(pool_.in_use(), 0U);
+  }
+
+  Shard& shard() {
+    if (!shard_) {
+      shard_.emplace(options, port, counters, now);
+      shard_->listen({{}, kPort}, true, service);
+    }
+    return *shard_;
+  }
+
+  /// Every packet of this test is either taken or dropped, and `taken` says how many were.
+  void expect_each_packet_counted_once() {
+    std::uint64_t drops = 0;
+    for (const Counter& d : counters.drops) drops += d.get();
+    drops -= this->drops(DropReason::tx_error);
+    EXPECT_EQ(counters.rx_packets.get(), given_);
+    EXPECT_EQ(drops, given_ - taken);
+  }
+  std::uint64_t drops(DropReason r) const {
+    return counters.drops[static_cast<std::size_t>(r)].get();
+  }
+
+  void packet(Bytes octets, ChecksumState checksum = ChecksumState::unverified) {
+    Buffer* b = pool_.alloc();
+    ASSERT_NE(b, nullptr);
+    b->refs = 1;
+    std::memcpy(b->data, octets.data(), octets.size());
+    ++given_;
+    shard().on_packet(
+        now,
+        {.buffer = b, .length = static_cast<std::uint32_t>(octets.size()), .checksum = checksum});
+  }
+  static std::vector<std::uint8_t> ip_packet(const IpAddr& src, const IpAddr& dst,
+                                             std::uint8_t protocol, Bytes payload) {
+    std::vector<std::uint8_t> p(wire::ip_header_size(dst.is_v4()) + payload.size());
+    wire::IpHeader ip;
+    ip.src = src;
+    ip.dst = dst;
+    ip.protocol = protocol;
+    const std::size_t n = wire::emit_ip(ip, payload.size(), p);
+    std::copy(payload.begin(), payload.end(), p.begin() + static_cast<std::ptrdiff_t>(n));
+    return p;
+  }
+  std::vector<std::uint8_t> tcp_packet(wire::TcpHeader h, std::size_t data, const IpAddr& src,
+                                       const IpAddr& dst) const {
+    std::uint8_t head[wire::kTcpMaxHeaderSize];
+    const std::size_t n = wire::emit_tcp(h, head);
+    std::vector<std::uint8_t> segment(head, head + n);
+    segment.resize(n + data, 'x');
+    wire::ChecksumSum sum;
+    wire::add_pseudo_header(sum, src, dst, wire::kProtoTcp,
+                            static_cast<std::uint32_t>(segment.size()));
+    sum.add(segment);
+    store_be16(segment.data() + wire::kTcpChecksumOffset, sum.checksum());
+    return ip_packet(src, dst, wire::kProtoTcp, segment);
+  }
+  static wire::TcpHeader header(std::uint8_t flags, std::uint32_t seq, std::uint32_t ack = 0,
+                                std::uint16_t from = 1000, std::uint16_t to = kPort) {
+    wire::TcpHeader h;
+    h.src_port = from;
+    h.dst_port = to;
+    h.seq = Seq{seq};
+    h.ack = Seq{ack};
+    h.flags = flags;
+    h.window = 65535;
+    return h;
+  }
+  void segment(const wire::TcpHeader& h, std::size_t data = 0) {
+    packet(tcp_packet(h, data, kThere, kHere));
+    shard().finish_turn(now);
+  }
+  /// Opens from `from`; our ISS is in `iss` afterwards, the peer's is 100.
+  void open(std::uint16_t from = 1000) {
+    segment(header(flag::syn, 100, 0, from));
+    iss = port.sent.back().tcp.seq.raw();
+    segment(header(flag::ack, 101, iss + 1, from));
+    taken += 2;
+  }
+  void pass(Duration d) {
+    const Instant to = now + d;
+    while (shard().next_deadline() <= to) {
+      now = std::max(now, shard().next_deadline());
+      shard().on_timers(now);
+      shard().finish_turn(now);
+    }
+    now = to;
+  }
+
+  ShardOptions options;
+  RecordingPort port;
+  Recorder service;
+  WorkerCounters counters;
+  Instant now{Duration{1'000'000'000}};
+  std::uint64_t taken = 0;
+  std::uint32_t iss = 0;
+
+ private:
+  std::uint64_t given_ = 0;
+  BufferPool pool_{{.slot_size = 65536, .max_slots = 4096, .chunk_slots = 16}};
+  std::optional<Shard> shard_;
+};
+
+TEST_F(ShardTest, opens_and_closes) {
+  open();
+  EXPECT_EQ(service.opened, 1);
+  EXPECT_EQ(counters.connections_open.get(), 1U);
+  segment(header(flag::ack, 101, iss + 1), 50);
+  EXPECT_EQ(service.octets, 50U);
+  segment(header(flag::fin | flag::ack, 151, iss + 1));
+  EXPECT_EQ(port.sent.back().tcp.flags & flag::fin, flag::fin);
+  segment(header(flag::ack, 152, iss + 2));
+  taken += 3;
+  EXPECT_EQ(shard().connections(), 0U);
+  EXPECT_EQ(counters.connections_open.get(), 0U);
+  EXPECT_EQ(service.reasons, std::vector{CloseReason::normal});
+  EXPECT_EQ(counters.memory_bytes.get(), 0U);
+}
+
+TEST_F(ShardTest, unknown_port_is_answered_by_rst) {
+  segment(header(flag::syn, 100, 0, 1000, 9));
+  ASSERT_EQ(port.sent.size(), 1U);
+  const wire::TcpHeader& h = port.sent[0].tcp;
+  EXPECT_EQ(h.flags, flag::rst | flag::ack);
+  EXPECT_EQ(h.ack, Seq{101});
+  EXPECT_EQ(h.src_port, 9);
+  EXPECT_EQ(h.dst_port, 1000);
+  EXPECT_EQ(drops(DropReason::tcp_no_listener), 1U);
+  EXPECT_EQ(counters.resets_sent.get(), 1U);
+  segment(header(flag::rst, 100, 0, 1000, 9));  // never an answer to RST
+  EXPECT_EQ(port.sent.size(), 1U);
+}
+
+TEST_F(ShardTest, listener_refuses_what_is_no_syn) {
+  segment(header(flag::ack, 100, 77));
+  ASSERT_EQ(port.sent.size(), 1U);
+  EXPECT_EQ(port.sent[0].tcp.flags, flag::rst);
+  EXPECT_EQ(port.sent[0].tcp.seq, Seq{77});
+  segment(header(flag::rst, 100));
+  segment(header(flag::syn | flag::fin, 100));
+  segment(header(0, 100));
+  EXPECT_EQ(port.sent.size(), 1U);
+  EXPECT_EQ(drops(DropReason::tcp_bad_flags), 3U);
+  EXPECT_EQ(shard().connections(), 0U);
+}
+
+TEST_F(ShardTest, listener_on_one_address_serves_that_one) {
+  Recorder other;
+  shard().listen({kHere6, 80}, false, other);
+  segment(header(flag::syn, 100, 0, 1000, 80));
+  EXPECT_EQ(drops(DropReason::tcp_no_listener), 1U);
+  packet(tcp_packet(header(flag::syn, 100, 0, 1000, 80), 0, kThere6, kHere6));
+  shard().finish_turn(now);
+  taken += 1;
+  EXPECT_EQ(port.sent.back().tcp.flags, flag::syn | flag::ack);
+}
+
+TEST_F(ShardTest, backlog_is_bounded_and_freed_by_time) {
+  options.syn_backlog = 3;
+  for (std::uint16_t i = 0; i < 5; ++i) {
+    segment(header(flag::syn, 100, 0, static_cast<std::uint16_t>(1000 + i)));
+  }
+  taken += 3;
+  EXPECT_EQ(shard().connections(), 3U);
+  EXPECT_EQ(drops(DropReason::tcp_backlog_full), 2U);
+  pass(400s);
+  EXPECT_EQ(shard().connections(), 0U);
+  segment(header(flag::syn, 100, 0, 2000));
+  taken += 1;
+  EXPECT_EQ(shard().connections(), 1U);
+}
+
+TEST_F(ShardTest, opened_and_reset_connections_leave_the_backlog) {
+  options.syn_backlog = 1;
+  open(1000);
+  segment(header(flag::syn, 100, 0, 1001));
+  segment(header(flag::rst, 101, 0, 1001));
+  taken += 2;
+  open(1002);
+  EXPECT_EQ(service.opened, 2);
+  EXPECT_TRUE(service.reasons.empty()) << "a half-open connection is not the application's";
+}
+
+TEST_F(ShardTest, connection_limit) {
+  options.max_connections = 2;
+  open(1000);
+  open(1001);
+  segment(header(flag::syn, 100, 0, 1002));
+  EXPECT_EQ(drops(DropReason::tcp_connection_limit), 1U);
+}
+
+TEST_F(ShardTest, memory_limit_refuses_new_connections_and_serves_old_ones) {
+  options.memory_limit = 20000;
+  service.keep = true;
+  open();
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    segment(header(flag::ack, 101 + i * 1400, iss + 1), 1400);
+    taken += 1;
+  }
+  EXPECT_GT(counters.memory_bytes.get(), 20000U);
+  segment(header(flag::syn, 100, 0, 1001));
+  EXPECT_EQ(drops(DropReason::tcp_connection_limit), 1U);
+  service.keep = false;
+  segment(header(flag::ack, 101 + 16 * 1400, iss + 1), 100);
+  taken += 1;
+  EXPECT_EQ(service.octets, 16U * 1400 + 100);
+  open(1002);
+}
+
+TEST_F(ShardTest, large_packets_that_are_kept_count_as_memory) {
+  service.keep = true;
+  open();
+  segment(header(flag::ack, 101, iss + 1), 40000);
+  taken += 1;
+  EXPECT_GE(counters.memory_bytes.get(), 40000U);
+  service.keep = false;
+  segment(header(flag::ack, 40101, iss + 1), 1);
+  taken += 1;
+  EXPECT_EQ(service.octets, 40001U);
+  EXPECT_LT(counters.memory_bytes.get(), 10000U);
+}
+
+TEST_F(ShardTest, drain_sends_fin_and_refuses_new_ones) {
+  open();
+  shard().begin_drain(now);
+  shard().finish_turn(now);
+  EXPECT_EQ(port.sent.back().tcp.flags & flag::fin, flag::fin);
+  segment(header(flag::syn, 100, 0, 1001));
+  EXPECT_EQ(port.sent.back().tcp.flags, flag::rst | flag::ack);
+  segment(header(flag::fin | flag::ack, 101, iss + 2));
+  taken += 1;
+  EXPECT_EQ(service.reasons, std::vector{CloseReason::normal});
+  EXPECT_EQ(shard().open_connections(), 0U);
+}
+
+TEST_F(ShardTest, drain_while_half_open) {
+  segment(header(flag::syn, 100));
+  iss = port.sent.back().tcp.seq.raw();
+  shard().begin_drain(now);
+  shard().finish_turn(now);
+  segment(header(flag::ack, 101, iss + 1));
+  taken += 2;
+  EXPECT_EQ(port.sent.back().tcp.flags & flag::fin, flag::fin);
+}
+
+TEST_F(ShardTest, abort_all_sends_rst_and_leaves_nothing) {
+  open(1000);
+  open(1001);
+  shard().abort_all(now);
+  shard().finish_turn(now);
+  EXPECT_EQ(shard().connections(), 0U);
+  EXPECT_EQ(counters.resets_sent.get(), 2U);
+  EXPECT_EQ(service.reasons, std::vector(2, CloseReason::aborted));
+}
+
+TEST_F(ShardTest, abort_in_a_callback_is_followed_by_on_closed_only) {
+  service.abort_on_open = true;
+  segment(header(flag::syn, 100));
+  iss = port.sent.back().tcp.seq.raw();
+  packet(tcp_packet(header(flag::ack, 101, iss + 1), 10, kThere, kHere));
+  packet(tcp_packet(header(flag::fin | flag::ack, 111, iss + 1), 0, kThere, kHere));
+  shard().finish_turn(now);
+  taken += 3;
+  EXPECT_EQ(service.called, 0);
+  EXPECT_EQ(service.reasons, std::vector{CloseReason::aborted});
+  EXPECT_EQ(port.sent.back().tcp.flags & flag::rst, flag::rst);
+}
+
+TEST_F(ShardTest, land_and_impossible_sources_are_dropped) {
+  packet(tcp_packet(header(flag::syn, 1, 0, kPort, kPort), 0, kHere, kHere));
+  for (const char* bad : {"127.0.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"}) {
+    packet(tcp_packet(header(flag::syn, 1), 0, *IpAddr::parse(bad), kHere));
+  }
+  for (const char* bad : {"::1", "ff02::1", "::"}) {
+    packet(tcp_packet(header(flag::syn, 1), 0, *IpAddr::parse(bad), kHere6));
+  }
+  packet(tcp_packet(header(flag::syn, 1), 0, kThere, *IpAddr::parse("198.18.0.3")));
+  shard().finish_turn(now);
+  EXPECT_TRUE(port.sent.empty());
+  EXPECT_EQ(drops(DropReason::ip_bad_source), 8U);
+  EXPECT_EQ(drops(DropReason::ip_not_ours), 1U);
+}
+
+TEST_F(ShardTest, wrong_checksums_are_counted_unless_trusted) {
+  auto p = tcp_packet(header(flag::syn, 100), 0, kThere, kHere);
+  p.back() = static_cast<std::uint8_t>(p.back() ^ 1);
+  packet(p);
+  EXPECT_EQ(drops(DropReason::tcp_checksum), 1U);
+  EXPECT_EQ(counters.checksum_errors.get(), 1U);
+  packet(p, ChecksumState::trusted);
+  taken += 1;
+  EXPECT_EQ(shard().connections(), 1U);
+  shard().finish_turn(now);
+}
+
+TEST_F(ShardTest, always_verify_trusts_nobody) {
+  options.verify_checksums_always = true;
+  auto p = tcp_packet(header(flag::syn, 100), 0, kThere, kHere);
+  p.back() = static_cast<std::uint8_t>(p.back() ^ 1);
+  packet(p, ChecksumState::trusted);
+  EXPECT_EQ(drops(DropReason::tcp_checksum), 1U);
+}
+
+TEST_F(ShardTest, rfc1122_echo_is_answered) {
+  std::vector<std::uint8_t> m{8, 0, 0, 0, 0x12, 0x34, 0, 1, 'h', 'e', 'l', 'l', 'o'};
+  wire::ChecksumSum sum;
+  sum.add(m);
+  store_be16(m.data() + 2, sum.checksum());
+  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+  taken += 1;
+  ASSERT_EQ(port.sent.size(), 1U);
+  const Sent& s = port.sent[0];
+  EXPECT_EQ(s.ip.src, kHere);
+  EXPECT_EQ(s.ip.dst, kThere);
+  EXPECT_EQ(s.payload[0], 0);
+  EXPECT_TRUE(std::equal(m.begin() + 4, m.end(), s.payload.begin() + 4));
+  EXPECT_EQ(wire::checksum_fold(s.payload), 0xffff);
+  m.back() ^= 1;
+  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+  EXPECT_EQ(drops(DropReason::icmp_malformed), 1U);
+}
+
+TEST_F(ShardTest, rfc4443_echo_is_answered) {
+  std::vector<std::uint8_t> m{128, 0, 0, 0, 0x12, 0x34, 0, 1, 'h', 'e', 'l', 'l', 'o', '!'};
+  const auto pseudo = [&](Bytes message, const IpAddr& src, const IpAddr& dst) {
+    wire::ChecksumSum sum;
+    wire::add_pseudo_header(sum, src, dst, wire::kProtoIcmpV6,
+                            static_cast<std::uint32_t>(message.size()));
+    sum.add(message);
+    return sum;
+  };
+  store_be16(m.data() + 2, pseudo(m, kThere6, kHere6).checksum());
+  packet(ip_packet(kThere6, kHere6, wire::kProtoIcmpV6, m));
+  taken += 1;
+  ASSERT_EQ(port.sent.size(), 1U);
+  EXPECT_EQ(port.sent[0].payload[0], 129);
+  EXPECT_EQ(pseudo(port.sent[0].payload, kHere6, kThere6).fold(), 0xffff);
+}
+
+TEST_F(ShardTest, echo_that_the_device_refuses_is_a_transmit_error_only) {
+  std::vector<std::uint8_t> m{8, 0, 0, 0, 0x12, 0x34, 0, 1};
+  wire::ChecksumSum sum;
+  sum.add(m);
+  store_be16(m.data() + 2, sum.checksum());
+  port.refuse = true;
+  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+  taken += 1;
+  EXPECT_EQ(counters.tx_drops.get(), 1U);
+  EXPECT_EQ(drops(DropReason::tx_error), 1U);
+}
+
+TEST_F(ShardTest, every_nonsense_counts_once) {
+  packet(std::vector<std::uint8_t>{0});
+  packet(std::vector<std::uint8_t>(19, 0x45));
+  packet(ip_packet(kThere, kHere, wire::kProtoUdp, std::vector<std::uint8_t>(8)));
+  packet(ip_packet(kThere, kHere, 99, std::vector<std::uint8_t>(8)));
+  packet(ip_packet(kThere, kHere, wire::kProtoTcp, std::vector<std::uint8_t>(10)));
+  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, std::vector<std::uint8_t>(3)));
+  open();
+  segment(header(flag::syn, 101, 0));
+  segment(header(flag::rst, 102));
+  segment(header(flag::ack, 101, iss + 5), 10);
+  segment(header(flag::ack, 90, iss + 1), 5);
+  EXPECT_EQ(drops(DropReason::udp_no_listener), 1U);
+  EXPECT_EQ(drops(DropReason::ip_protocol), 1U);
+  EXPECT_EQ(drops(DropReason::tcp_blind_syn), 1U);
+}
+
+TEST_F(ShardTest, icmp_error_about_an_opening_connection_ends_it) {
+  ASSERT_NE(shard().connect(now, kHere, {kThere, 80}, service), nullptr);
+  shard().finish_turn(now);
+  ASSERT_EQ(port.sent.size(), 1U);
+  const wire::TcpHeader syn = port.sent[0].tcp;
+  std::vector<std::uint8_t> m(8 + 20 + 8);
+  m[0] = 3;
+  m[1] = 3;
+  wire::IpHeader quoted;
+  quoted.src = kHere;
+  quoted.dst = kThere;
+  quoted.protocol = wire::kProtoTcp;
+  wire::emit_ip(quoted, 20, MutableBytes(m).subspan(8));
+  store_be16(m.data() + 28, syn.src_port);
+  store_be16(m.data() + 30, 80);
+  store_be32(m.data() + 32, syn.seq.raw());
+  wire::ChecksumSum sum;
+  sum.add(m);
+  store_be16(m.data() + 2, sum.checksum());
+  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+  shard().finish_turn(now);
+  taken += 1;
+  EXPECT_EQ(service.reasons, std::vector{CloseReason::unreachable});
+  EXPECT_EQ(shard().connections(), 0U);
+  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+  EXPECT_EQ(drops(DropReason::icmp_ignored), 1U);
+}
+
+TEST_F(ShardTest, active_open_chooses_a_port_whose_hash_it_owns) {
+  options.owns_hash = [](std::uint32_t h) { return h % 4 == 3; };
+  std::vector<std::uint16_t> ports;
+  for (int i = 0; i < 50; ++i) {
+    const ConnEntry* e = shard().connect(now, kHere, {kThere, 80}, service);
+    ASSERT_NE(e, nullptr);
+    EXPECT_EQ(flow_hash(options.secret, e->key) % 4, 3U);
+    EXPECT_EQ(e->hash, flow_hash(options.secret, e->key));
+    EXPECT_EQ(std::count(ports.begin(), ports.end(), e->key.local.port), 0);
+    ports.push_back(e->key.local.port);
+  }
+}
+
+TEST_F(ShardTest, rfc9293_must_46_no_open_to_an_impossible_address) {
+  for (const char* bad : {"224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "::"}) {
+    EXPECT_EQ(shard().connect(now, kHere, {*IpAddr::parse(bad), 80}, service), nullptr) << bad;
+  }
+}
+
+TEST_F(ShardTest, refused_active_open_is_told) {
+  shard().connect(now, kHere, {kThere, 80}, service);
+  shard().finish_turn(now);
+  const wire::TcpHeader syn = port.sent[0].tcp;
+  segment(header(flag::rst | flag::ack, 0, syn.seq.raw() + 1, 80, syn.src_port));
+  taken += 1;
+  EXPECT_EQ(service.reasons, std::vector{CloseReason::refused});
+}
+
+TEST_F(ShardTest, bad_ack_while_opening_is_answered_by_rst) {
+  segment(header(flag::syn, 100));
+  taken += 1;
+  segment(header(flag::ack, 101, 12345));
+  EXPECT_EQ(port.sent.back().tcp.flags, flag::rst);
+  EXPECT_EQ(port.sent.back().tcp.seq, Seq{12345});
+  EXPECT_EQ(shard().connections(), 1U);
+}
+
+TEST_F(ShardTest, rfc6191_syn_reopens_time_wait_with_a_higher_iss) {
+  open();
+  shard().begin_drain(now);  // our FIN
+  shard().finish_turn(now);
+  segment(header(flag::fin | flag::ack, 101, iss + 2));
+  taken += 1;
+  EXPECT_EQ(shard().connections(), 1U);
+  shard().listen({{}, kPort}, true, service);
+  segment(header(flag::syn, 5000));
+  taken += 1;
+  EXPECT_EQ(port.sent.back().tcp.flags, flag::syn | flag::ack);
+  EXPECT_GT(port.sent.back().tcp.seq, Seq{iss} + 2);
+  EXPECT_EQ(port.sent.back().tcp.ack, Seq{5001});
+  EXPECT_EQ(shard().connections(), 1U);
+}
+
+TEST_F(ShardTest, user_timer_fires_once) {
+  open();
+  shard().for_each([&](ConnEntry& e) { shard().set_user_timer(e, now + 10ms); });
+  shard().finish_turn(now);
+  pass(9ms);
+  EXPECT_EQ(service.timers, 0);
+  pass(10ms);
+  pass(1s);
+  EXPECT_EQ(service.timers, 1);
+}
+
+TEST_F(ShardTest, device_that_refuses_is_no_loss_of_state) {
+  open();
+  port.refuse = true;
+  segment(header(flag::ack, 101, iss + 1), 3000);
+  pass(1s);
+  EXPECT_GT(counters.tx_drops.get(), 0U);
+  EXPECT_EQ(counters.tx_drops.get(), drops(DropReason::tx_error));
+  port.refuse = false;
+  segment(header(flag::ack, 3101, iss + 1), 3000);
+  taken += 2;
+  EXPECT_EQ(port.sent.back().tcp.ack, Seq{6101});
+}
+
+}  // namespace
+}  // namespace pollux
