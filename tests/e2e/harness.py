@@ -27,7 +27,7 @@ ECHO, DISCARD, CHARGEN, HTTP = 7, 9, 19, 80
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _number = itertools.count(1)
-_live = set()  # labs to remove at exit
+_live = set()  # namespaces to remove at exit
 
 
 def sh(*words, check=True, timeout=30, **kw):
@@ -83,6 +83,7 @@ class Netns:
 
     def __init__(self):
         self.name = f"pollux-t-{os.getpid()}-{next(_number)}"
+        _live.add(self)
         sh("ip", "netns", "add", self.name)
         sh("ip", "-n", self.name, "link", "set", "lo", "up")
         # The kernel of the test machine may default to BBR; the tests mean cubic. Where a
@@ -136,7 +137,8 @@ class Netns:
     def nft(self, rules):
         self.run("nft", "-f", "-", input=rules)
 
-    def remove(self):
+    def destroy(self):
+        _live.discard(self)
         subprocess.run(["ip", "netns", "del", self.name], stderr=subprocess.DEVNULL, check=False)
 
 
@@ -144,10 +146,9 @@ class Lab(Netns):
     """A namespace with a daemon. `settings` are {"section.key": value}, given as --set."""
 
     def __init__(self, settings=None, services=None, start=True):
-        super().__init__()
-        _live.add(self)
         self.process = None
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="pollux-t-"))
+        super().__init__()
         self.control = self.dir / "control.sock"
         self.log_path = self.dir / "log"
         self.config = self.dir / "pollux.toml"
@@ -193,9 +194,7 @@ class Lab(Netns):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def show(self, what):
-        text = self.run(BINARY, "show", what, "--json", "--control", self.control,
-                        stderr=subprocess.DEVNULL)
-        return json.loads(text)
+        return json.loads(self.run(BINARY, "show", what, "--json", "--control", self.control))
 
     def totals(self):
         return self.show("stats")["totals"]
@@ -247,13 +246,10 @@ class Lab(Netns):
             self.destroy()
 
     def destroy(self):
-        if self not in _live:
-            return
-        _live.discard(self)
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        self.remove()
+        super().destroy()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
