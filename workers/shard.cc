@@ -82,10 +82,15 @@ bool Shard::is_ours(const IpAddr& a) const {
                      [&](const Prefix& p) { return p.contains(a); });
 }
 
-/// LAND and smurf end here: our own address, or one that can never send (RFC 1122 3.2.1.3).
+/// LAND and smurf end here: an address of ours, or one that can never send (RFC 1122 3.2.1.3). A
+/// prefix that the engine owns may hold its neighbours, the host's own address among them; there
+/// only a packet from and to the same address is a lie.
 std::optional<DropReason> Shard::check_addresses(const wire::IpHeader& ip) const {
   if (!is_ours(ip.dst)) return DropReason::ip_not_ours;
-  if (ip.src.is_never_source() || is_ours(ip.src)) return DropReason::ip_bad_source;
+  const bool own = ip.src == ip.dst ||
+                   std::any_of(options_.addresses.begin(), options_.addresses.end(),
+                               [&](const Prefix& p) { return p.is_host() && p.contains(ip.src); });
+  if (ip.src.is_never_source() || own) return DropReason::ip_bad_source;
   return std::nullopt;
 }
 

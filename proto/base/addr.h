@@ -82,6 +82,7 @@ struct Prefix {
   IpAddr addr;
   std::uint8_t length = 0;
   bool contains(const IpAddr& a) const;
+  bool is_host() const { return length == (addr.is_v4() ? 32 : 128); }  ///< one address
   /// Parses "198.18.0.0/16" or a bare address (a host prefix).
   static std::optional<Prefix> parse(std::string_view text);
   std::string to_string() const;
