@@ -69,7 +69,8 @@ void Conn::after_ack_sent() {
 
 bool Conn::emit_reset(SegmentOut& out) {
   rst_pending_ = false;
-  out.header.seq = snd_.nxt;
+  // What lies beyond a closed window was not taken: a RST there would be ignored.
+  out.header.seq = min(snd_.nxt, snd_.una + snd_.wnd);
   out.header.ack = rcv_.nxt;
   out.header.flags = flag::rst | flag::ack;
   return true;
