@@ -179,7 +179,7 @@ up() {
 }
 
 demo() {
-  build release
+  build release pollux
   say "demo: daemon and kernel clients in a private network namespace"
   as_root "$PYTHON" tests/e2e/demo.py "$@"
 }
