@@ -239,7 +239,11 @@ void run_seed(std::uint64_t seed) {
     std::printf("POLLUX_SEED=%llu\n", static_cast<unsigned long long>(seed));
 }
 
-constexpr int kSeedsPerTest = 100;
+/// POLLUX_SEEDS=n runs n seeds in each of the twenty tests.
+std::uint64_t seeds_per_test() {
+  const char* n = std::getenv("POLLUX_SEEDS");
+  return n == nullptr ? 100 : std::strtoull(n, nullptr, 10);
+}
 
 class Simulation : public testing::TestWithParam<int> {};
 
@@ -248,8 +252,8 @@ TEST_P(Simulation, EveryOctetArrivesAndNothingStays) {
     if (GetParam() == 0) run_seed(std::strtoull(one, nullptr, 10));
     return;
   }
-  const auto first = static_cast<std::uint64_t>(GetParam()) * kSeedsPerTest + 1;
-  for (std::uint64_t seed = first; seed < first + kSeedsPerTest; ++seed) {
+  const auto first = static_cast<std::uint64_t>(GetParam()) * seeds_per_test() + 1;
+  for (std::uint64_t seed = first; seed < first + seeds_per_test(); ++seed) {
     run_seed(seed);
     if (HasFailure()) return;
   }
