@@ -281,6 +281,7 @@ test_e2e() {
 test_sanitize() {
   export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=print_stacktrace=1
+  export TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp
   test_build asan || return 0
   local program
   for program in build/asan/tests/*_tests; do
