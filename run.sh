@@ -267,10 +267,15 @@ test_sim() {
 }
 
 run_e2e() {  # run_e2e NAME PRESET MODULE...
-  local name=$1 preset=$2
+  local name=$1 preset=$2 wrap=() keep=() variable
   shift 2
-  run_counted "$name" as_root env POLLUX_PRESET="$preset" POLLUX_LONG="${POLLUX_LONG:-}" \
-    "$PYTHON" tests/e2e/run.py "$@"
+  # sudo forgets the environment; see build() for setarch.
+  for variable in POLLUX_LONG ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS; do
+    [[ -z ${!variable:-} ]] || keep+=("$variable=${!variable}")
+  done
+  [[ $preset == tsan ]] && wrap=(setarch "$(uname -m)" -R)
+  run_counted "$name" as_root env POLLUX_PRESET="$preset" "${keep[@]}" \
+    "${wrap[@]}" "$PYTHON" tests/e2e/run.py "$@"
 }
 
 test_e2e() {
