@@ -8,20 +8,20 @@ namespace pollux::tcp {
 
 class RttEstimator {
  public:
-  static constexpr Duration kInitialRto = 1s;   ///< (2.1)
-  static constexpr Duration kMinRto = 200ms;    ///< below (2.4)'s 1 s, as all large stacks do
-  static constexpr Duration kMaxRto = 60s;      ///< (2.5)
-  static constexpr Duration kGranularity = 1ms; ///< G
+  static constexpr Duration kInitialRto = 1s;    ///< (2.1)
+  static constexpr Duration kMinRto = 200ms;     ///< below (2.4)'s 1 s, as all large stacks do
+  static constexpr Duration kMaxRto = 60s;       ///< (2.5)
+  static constexpr Duration kGranularity = 1ms;  ///< G
 
-  void sample(Duration rtt);          ///< (2.2), (2.3); clears the back-off
-  void back_off();                    ///< (5.5): doubles, up to kMaxRto
+  void sample(Duration rtt);  ///< (2.2), (2.3); clears the back-off
+  void back_off();            ///< (5.5): doubles, up to kMaxRto
   void reset_back_off() { shift_ = 0; }
   /// (5.7): a SYN was lost and no sample is there: the RTO for data starts at 3 s.
   void syn_timed_out();
-  Duration rto() const;               ///< with back-off
-  Duration srtt() const { return srtt_; }      ///< zero before the first sample
+  Duration rto() const;                    ///< with back-off
+  Duration srtt() const { return srtt_; }  ///< zero before the first sample
   Duration rttvar() const { return rttvar_; }
-  Duration min_rtt() const { return min_; }    ///< zero before the first sample
+  Duration min_rtt() const { return min_; }  ///< zero before the first sample
   bool has_sample() const { return srtt_ != Duration::zero(); }
   unsigned back_offs() const { return shift_; }
 

@@ -18,10 +18,10 @@ inline constexpr std::uint8_t kProtoIcmpV6 = 58;
 struct IpHeader {
   IpAddr src;
   IpAddr dst;
-  std::uint8_t protocol = 0;   ///< of the payload, past all extension headers
+  std::uint8_t protocol = 0;  ///< of the payload, past all extension headers
   std::uint8_t hop_limit = 64;
-  std::uint8_t tos = 0;        ///< DSCP and ECN
-  std::uint16_t id = 0;        ///< IPv4 only; 0 with DF set (RFC 6864)
+  std::uint8_t tos = 0;            ///< DSCP and ECN
+  std::uint16_t id = 0;            ///< IPv4 only; 0 with DF set (RFC 6864)
   std::uint16_t header_size = 0;   ///< octets to the payload, options/extension headers included
   std::uint16_t payload_size = 0;  ///< octets of payload, by the header's own length
 
