@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/sim/network.h"
+#include "tests/sim/random.h"
 #include "workers/service.h"
 
 namespace pollux::sim {

@@ -1,0 +1,76 @@
+#include "tests/sim/watcher.h"
+
+#include <algorithm>
+
+namespace pollux::sim {
+
+namespace flag = wire::tcp_flag;
+
+namespace {
+
+struct Seen {
+  FlowKey key;  ///< local is the engine
+  wire::TcpHeader tcp;
+  std::uint32_t payload = 0;
+};
+
+bool see(const Packet& p, bool sent, Seen& out) {
+  const auto parsed = wire::parse_ip(p.octets, false);
+  const auto* ip = std::get_if<wire::IpHeader>(&parsed);
+  if (ip == nullptr || ip->protocol != wire::kProtoTcp) return false;
+  const Bytes segment = Bytes(p.octets).subspan(ip->header_size, ip->payload_size);
+  const std::size_t header = wire::parse_tcp(segment, out.tcp);
+  if (header == 0) return false;
+  out.payload = static_cast<std::uint32_t>(segment.size() - header);
+  const Endpoint from{ip->src, out.tcp.src_port};
+  const Endpoint to{ip->dst, out.tcp.dst_port};
+  out.key = sent ? FlowKey{from, to} : FlowKey{to, from};
+  return true;
+}
+
+}  // namespace
+
+std::size_t Watcher::Hash::operator()(const FlowKey& k) const {
+  return (std::size_t{k.local.port} << 16 | k.remote.port) * 0x9e3779b97f4a7c15ULL +
+         k.remote.addr.octets()[15];
+}
+
+void Watcher::on_send(const Packet& p) {
+  Seen s;
+  if (!see(p, true, s) || s.tcp.has(flag::rst)) return;
+  Direction& d = flows_[s.key];
+  if (s.tcp.has(flag::syn)) {
+    if (d.open && d.iss == s.tcp.seq) return;
+    d.iss = s.tcp.seq;
+    d.open = true;
+    d.offered = false;
+    d.scales = s.tcp.options.window_scale.has_value();
+    if (!s.tcp.has(flag::ack)) d.peer_syn = false;
+    return;
+  }
+  if (!d.offered || s.payload == 0) return;
+  const Seq end = s.tcp.seq + s.payload;
+  if (end <= d.edge + 1) return;
+  throw Broken(s.key.local.to_string() + " sent " + std::to_string(distance(d.edge, end)) +
+               " octets beyond the window that was offered");
+}
+
+void Watcher::on_receive(const Packet& p) {
+  Seen s;
+  if (p.corrupt || !see(p, false, s) || s.tcp.has(flag::rst)) return;
+  Direction& d = flows_[s.key];
+  const bool syn = s.tcp.has(flag::syn);
+  // A connection that is open keeps what its handshake said, whatever SYNs come later.
+  if (syn && (!d.peer_syn || !d.offered || !s.tcp.has(flag::ack))) {
+    d.peer_scales = s.tcp.options.window_scale.has_value();
+    d.shift = std::min<std::uint8_t>(s.tcp.options.window_scale.value_or(0), 14);
+    d.peer_syn = true;
+  }
+  if (!s.tcp.has(flag::ack) || !d.open) return;
+  const unsigned shift = !syn && d.scales && d.peer_scales ? d.shift : 0U;
+  const Seq edge = s.tcp.ack + (std::uint32_t{s.tcp.window} << shift);
+  if (!d.offered || edge > d.edge) d.edge = edge;
+  d.offered = true;
+}
+
+}  // namespace pollux::sim

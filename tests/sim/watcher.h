@@ -1,0 +1,39 @@
+// Watches the wire beside one engine: what its peers offered as they said it, and that the engine
+// never sends beyond (RFC 9293 3.8.6). One octet more is allowed: a zero-window probe.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "proto/base/addr.h"
+#include "proto/wire/tcp.h"
+#include "tests/sim/packet.h"
+
+namespace pollux::sim {
+
+class Watcher {
+ public:
+  /// Throws Broken when `p`, sent by the engine, goes beyond the peer's window.
+  void on_send(const Packet& p);
+  /// `p` is about to be taken by the engine.
+  void on_receive(const Packet& p);
+
+ private:
+  /// What one direction of one connection may send.
+  struct Direction {
+    Seq iss;
+    Seq edge;  ///< the rightmost that was ever offered
+    std::uint8_t shift = 0;
+    bool open = false;      ///< iss holds
+    bool offered = false;   ///< edge holds
+    bool scales = false;    ///< our SYN had the option
+    bool peer_syn = false;  ///< shift and peer_scales hold
+    bool peer_scales = false;
+  };
+  struct Hash {
+    std::size_t operator()(const FlowKey& k) const;
+  };
+  std::unordered_map<FlowKey, Direction, Hash> flows_;
+};
+
+}  // namespace pollux::sim
