@@ -254,8 +254,11 @@ Conn::Verdict Conn::check_ack(Instant now, const Incoming& in) {
 }
 
 void Conn::update_send_window(const wire::TcpHeader& h) {
-  // 3.10.7.4: only by a segment that is not older than the last one that did.
-  if (snd_.wl1 > h.seq || (snd_.wl1 == h.seq && snd_.wl2 > h.ack)) return;
+  // 3.10.7.4: only by a segment that is not older than the last one that did. A retransmission
+  // whose ACK is new is not old: without it the edge would move right with SND.UNA, beyond what was
+  // offered.
+  const bool new_ack = h.ack > snd_.wl2;
+  if (!new_ack && (snd_.wl1 > h.seq || (snd_.wl1 == h.seq && snd_.wl2 > h.ack))) return;
   const std::uint32_t before = snd_.wnd;
   snd_.wnd = std::uint32_t{h.window} << (h.has(flag::syn) ? 0 : snd_.shift);
   snd_.max_wnd = std::max(snd_.max_wnd, snd_.wnd);
