@@ -15,4 +15,21 @@ CongestionControl::CongestionControl(CcKind kind, std::uint32_t mss) : v_(Reno(m
   if (kind == CcKind::cubic) v_ = Cubic(mss);
 }
 
+namespace {
+
+/// What a window's worth per round trip is in octets per second, times `percent`.
+std::uint64_t window_rate(std::uint64_t cwnd, Duration srtt, std::uint64_t percent) {
+  if (srtt <= Duration::zero()) return kUnpaced;
+  // 2^30 octets * 200 * 1e7 fits 64 bits.
+  return cwnd * percent * 10'000'000 / static_cast<std::uint64_t>(srtt.count());
+}
+
+}  // namespace
+
+/// Twice the window per round trip in slow start, 1.2 times after it: enough that pacing never
+/// keeps the window from growing, and little enough that no burst of a whole window leaves.
+std::uint64_t CongestionControl::pacing_rate(Duration srtt) const {
+  return window_rate(cwnd(), srtt, cwnd() < ssthresh() / 2 ? 200 : 120);
+}
+
 }  // namespace pollux::tcp

@@ -8,12 +8,14 @@
 #include <variant>
 
 #include "proto/base/time.h"
+#include "proto/tcp/rate.h"
 
 namespace pollux::tcp {
 
 enum class CcKind : std::uint8_t { reno, cubic };
 std::string_view to_string(CcKind k);
 
+inline constexpr std::uint64_t kUnpaced = UINT64_MAX;
 inline constexpr std::uint32_t kMaxCwnd = 1U << 30;  ///< the largest window RFC 7323 can offer
 
 /// What one acknowledgement did.
@@ -21,10 +23,15 @@ struct AckEvent {
   Instant now;
   std::uint32_t acked = 0;      ///< octets newly acknowledged, cumulatively or by SACK
   std::uint32_t in_flight = 0;  ///< octets outstanding before this ACK
+  std::uint32_t pipe = 0;       ///< octets in flight after this ACK and what it marked lost
+  std::uint32_t lost = 0;       ///< octets that this ACK marked lost
   Duration srtt{};              ///< zero before the first sample
   Duration rtt{};               ///< this ACK's sample, zero when there is none
+  Duration min_rtt{};           ///< of the connection, zero before the first sample
   bool cwnd_limited = false;    ///< the sender was held by cwnd, not by data or window (RFC 7661)
   bool round_start = false;     ///< first ACK of a new round trip (for HyStart++)
+  bool in_recovery = false;     ///< fast or RTO recovery goes on after this ACK
+  RateSample rate{};            ///< delivery rate; `interval` is zero when there is no sample
 };
 
 /// RFC 5681 slow start and congestion avoidance with byte counting (RFC 3465). Growth counts
@@ -40,6 +47,7 @@ class Reno {
   void on_loss(Instant now, std::uint32_t in_flight);  ///< enters recovery: once per window
   void on_rto(Instant now, std::uint32_t in_flight);   ///< (RFC 5681 (4)): cwnd = 1 MSS
   void on_idle(Duration idle, Duration rto);           ///< restart window (RFC 5681 4.1)
+  void undo();  ///< the last on_loss() or on_rto() was spurious (RFC 4015)
   std::uint32_t cwnd() const { return cwnd_; }
   std::uint32_t ssthresh() const { return ssthresh_; }
   void set_mss(std::uint32_t mss);
@@ -48,8 +56,10 @@ class Reno {
   std::uint32_t mss_;
   std::uint32_t cwnd_;
   std::uint32_t ssthresh_ = UINT32_MAX;
-  std::uint32_t acked_ = 0;  ///< octets toward the next increase in congestion avoidance
-  bool timed_out_ = false;   ///< an RTO fired and nothing was acknowledged since
+  std::uint32_t acked_ = 0;       ///< octets toward the next increase in congestion avoidance
+  bool timed_out_ = false;        ///< an RTO fired and nothing was acknowledged since
+  std::uint32_t prior_cwnd_ = 0;  ///< before the last reduction, for undo(); 0: nothing to undo
+  std::uint32_t prior_ssthresh_ = 0;
 };
 
 /// RFC 9438 with HyStart++ (RFC 9406) in slow start. Fast convergence, the Reno-friendly region,
@@ -61,6 +71,7 @@ class Cubic {
   void on_loss(Instant now, std::uint32_t in_flight);
   void on_rto(Instant now, std::uint32_t in_flight);
   void on_idle(Duration idle, Duration rto);
+  void undo();  ///< RFC 9438 4.9
   std::uint32_t cwnd() const { return cwnd_; }
   std::uint32_t ssthresh() const { return ssthresh_; }
   void set_mss(std::uint32_t mss);
@@ -77,16 +88,26 @@ class Cubic {
   std::uint32_t mss_;
   std::uint32_t cwnd_;
   std::uint32_t ssthresh_ = UINT32_MAX;
-  std::uint32_t w_max_ = 0;       ///< octets
-  std::uint32_t w_est_ = 0;       ///< octets, the Reno-friendly estimate
-  std::uint32_t k_ms_ = 0;        ///< K of RFC 9438 4.2, milliseconds
-  std::uint32_t cwnd_prior_ = 0;  ///< octets, cwnd when it was last reduced
+  /// The congestion avoidance period.
+  struct Epoch {
+    std::uint32_t w_max = 0;       ///< octets
+    std::uint32_t w_est = 0;       ///< octets, the Reno-friendly estimate
+    std::uint32_t k_ms = 0;        ///< K of RFC 9438 4.2, milliseconds
+    std::uint32_t cwnd_prior = 0;  ///< octets, cwnd when it was last reduced
+    std::uint64_t t_ns = 0;  ///< t of the curve: time of this period in which cwnd was the limit
+    bool begun = false;
+  };
+  Epoch epoch_;
+  /// Before the last reduction, for undo(); cwnd 0: nothing to undo.
+  struct {
+    std::uint32_t cwnd = 0;
+    std::uint32_t ssthresh = 0;
+    Epoch epoch;
+  } prior_;
   std::uint64_t credit_ = 0;      ///< what earlier increases left over, see each use
-  std::uint64_t est_credit_ = 0;  ///< seventeenths of acknowledged octets toward w_est_
-  std::uint64_t t_ns_ = 0;  ///< t of the curve: time of this period in which cwnd was the limit
+  std::uint64_t est_credit_ = 0;  ///< seventeenths of acknowledged octets toward w_est
   Instant last_ack_{};
-  bool idle_ = false;  ///< nothing was outstanding since last_ack_
-  bool in_epoch_ = false;
+  bool idle_ = false;       ///< nothing was outstanding since last_ack_
   bool timed_out_ = false;  ///< an RTO fired and nothing was acknowledged since
   // HyStart++ (RFC 9406 4.2); RTTs in microseconds
   std::uint32_t last_round_min_us_ = UINT32_MAX;
@@ -115,6 +136,10 @@ class CongestionControl {
   void on_idle(Duration idle, Duration rto) {
     std::visit([&](auto& c) { c.on_idle(idle, rto); }, v_);
   }
+  /// Takes the last reduction back: what seemed lost had only been late.
+  void undo() {
+    std::visit([](auto& c) { c.undo(); }, v_);
+  }
   void set_mss(std::uint32_t mss) {
     std::visit([&](auto& c) { c.set_mss(mss); }, v_);
   }
@@ -124,6 +149,10 @@ class CongestionControl {
   std::uint32_t ssthresh() const {
     return std::visit([](auto& c) { return c.ssthresh(); }, v_);
   }
+  /// Octets per second at which to send; kUnpaced when it does not matter. `srtt` zero: not known.
+  std::uint64_t pacing_rate(Duration srtt) const;
+  /// The algorithm sets cwnd through a recovery itself; else PRR does (RFC 6937).
+  bool drives_recovery() const { return false; }
   CcKind kind() const { return static_cast<CcKind>(v_.index()); }
 
  private:

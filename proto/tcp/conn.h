@@ -153,6 +153,12 @@ class Conn {
   Seq snd_nxt() const { return snd_.nxt; }
   Seq rcv_nxt() const { return rcv_.nxt; }
   Seq rcv_edge() const { return rcv_.edge; }
+  /// With SND.NXT and RCV.NXT, all that TIME-WAIT needs: TS.Recent and the window as on the wire.
+  std::uint32_t ts_recent() const { return ts_recent_; }
+  std::uint16_t window_field() const {
+    const std::uint32_t window = distance(rcv_.nxt, rcv_.edge) >> rcv_.shift;
+    return static_cast<std::uint16_t>(window < 65535U ? window : 65535U);
+  }
   /// Asserts what must hold between events; for tests and the simulator.
   void check_invariants() const;
 

@@ -1,9 +1,9 @@
 // RFC 9438 (CUBIC) with HyStart++ (RFC 9406). Windows are octets, the curve's time milliseconds.
 //
-//   cwnd  w_max_ - - - - - - -.-----'        C (t - K)^3 + W_max, C = 0.4 segments / s^3
+//   cwnd  epoch_.w_max - - - - - - -.-----'        C (t - K)^3 + W_max, C = 0.4 segments / s^3
 //                       . '                  in octets and ms: mss (t - K)^3 / 2.5e9
 //                    .'
-//         0.7 w_max_ :_________________ t
+//         0.7 epoch_.w_max :_________________ t
 //                    0          K
 #include <algorithm>
 #include <limits>
@@ -68,15 +68,15 @@ void Cubic::on_ack(const AckEvent& e) {
 /// Time in which the window was not the limit proves nothing about the path: RFC 9438 5.8 wants t
 /// without it. So t is summed up from the gaps between ACKs instead of taken from an epoch's start.
 void Cubic::count_time(const AckEvent& e) {
-  if (in_epoch_ && e.cwnd_limited && !idle_) {
-    t_ns_ = std::min(t_ns_ + elapsed_ns(last_ack_, e.now), kMaxTimeNs);
+  if (epoch_.begun && e.cwnd_limited && !idle_) {
+    epoch_.t_ns = std::min(epoch_.t_ns + elapsed_ns(last_ack_, e.now), kMaxTimeNs);
   }
   last_ack_ = std::max(last_ack_, e.now);
   idle_ = false;
 }
 
 void Cubic::slow_start(const AckEvent& e) {
-  in_epoch_ = false;
+  epoch_.begun = false;
   // RFC 9406 4.3: only the first slow start has no ssthresh to find its end by.
   if (ssthresh_ == UINT32_MAX && hystart_round(e)) return;
   if (!e.cwnd_limited) return;
@@ -124,44 +124,46 @@ bool Cubic::hystart_round(const AckEvent& e) {
 }
 
 void Cubic::begin_epoch() {
-  in_epoch_ = true;
-  t_ns_ = 0;
-  w_est_ = cwnd_;
+  epoch_.begun = true;
+  epoch_.t_ns = 0;
+  epoch_.w_est = cwnd_;
   credit_ = 0;
   est_credit_ = 0;
   // RFC 9438 4.8, 4.10: after a timeout or HyStart++ there is no W_max: K = 0 from here.
-  w_max_ = std::max(w_max_, cwnd_);
-  cwnd_prior_ = std::max(cwnd_prior_, cwnd_);
-  const std::uint64_t cube = std::uint64_t{w_max_ - cwnd_} * 2'500'000'000U / mss_;  // (4.2)
-  k_ms_ = cube_root(cube);
+  epoch_.w_max = std::max(epoch_.w_max, cwnd_);
+  epoch_.cwnd_prior = std::max(epoch_.cwnd_prior, cwnd_);
+  const std::uint64_t cube = std::uint64_t{epoch_.w_max - cwnd_} * 2'500'000'000U / mss_;  // (4.2)
+  epoch_.k_ms = cube_root(cube);
 }
 
 /// W_cubic at t + `ahead`, in [0, kMaxCwnd].
 std::uint32_t Cubic::curve(Duration ahead) const {
   const auto ahead_ns = static_cast<std::uint64_t>(std::max(ahead, Duration::zero()).count());
-  const std::uint64_t t = (t_ns_ + ahead_ns) / 1'000'000;  // below 2^62 + 2^63
-  const std::uint64_t d = std::min(t < k_ms_ ? k_ms_ - t : t - k_ms_, kMaxCurveMs);
+  const std::uint64_t t = (epoch_.t_ns + ahead_ns) / 1'000'000;  // below 2^62 + 2^63
+  const std::uint64_t d =
+      std::min(t < epoch_.k_ms ? epoch_.k_ms - t : t - epoch_.k_ms, kMaxCurveMs);
   const std::uint64_t octets = d * d * d / 2500 * mss_ / 1'000'000;
-  if (t < k_ms_) return octets < w_max_ ? w_max_ - static_cast<std::uint32_t>(octets) : 0;
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(w_max_ + octets, kMaxCwnd));
+  if (t < epoch_.k_ms)
+    return octets < epoch_.w_max ? epoch_.w_max - static_cast<std::uint32_t>(octets) : 0;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(epoch_.w_max + octets, kMaxCwnd));
 }
 
 /// RFC 9438 4.3: what Reno would have by now; alpha = 3 (1 - 0.7) / (1 + 0.7) = 9/17 until the
 /// window of the last reduction is reached again, then 1.
 void Cubic::grow_reno_estimate(std::uint32_t acked) {
-  est_credit_ += std::uint64_t{acked} * (w_est_ < cwnd_prior_ ? 9 : 17);
+  est_credit_ += std::uint64_t{acked} * (epoch_.w_est < epoch_.cwnd_prior ? 9 : 17);
   const std::uint64_t step = std::uint64_t{cwnd_} * 17;
   if (est_credit_ < step) return;
   est_credit_ -= step;
-  w_est_ = std::min(w_est_ + mss_, kMaxCwnd);
+  epoch_.w_est = std::min(epoch_.w_est + mss_, kMaxCwnd);
 }
 
 void Cubic::avoid(const AckEvent& e) {
-  if (!in_epoch_) begin_epoch();
+  if (!epoch_.begun) begin_epoch();
   const std::uint32_t acked = std::min(e.acked, cwnd_);
   grow_reno_estimate(acked);
-  if (curve(Duration::zero()) < w_est_) {  // Reno-friendly region
-    cwnd_ = std::max(cwnd_, w_est_);
+  if (curve(Duration::zero()) < epoch_.w_est) {  // Reno-friendly region
+    cwnd_ = std::max(cwnd_, epoch_.w_est);
     return;
   }
   // (4.4), (4.5): toward the value one RTT ahead, at most half a window more per round trip.
@@ -173,13 +175,15 @@ void Cubic::avoid(const AckEvent& e) {
   cwnd_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(cwnd_ + grow, kMaxCwnd));
 }
 
-/// RFC 9438 4.6 and, for w_max_, fast convergence (4.7): a window that shrinks leaves room to
+/// RFC 9438 4.6 and, for epoch_.w_max, fast convergence (4.7): a window that shrinks leaves room to
 /// newcomers.
 void Cubic::reduce(std::uint32_t in_flight) {
-  cwnd_prior_ = cwnd_;
-  w_max_ = cwnd_ < w_max_ ? static_cast<std::uint32_t>(std::uint64_t{cwnd_} * 17 / 20) : cwnd_;
+  prior_ = {cwnd_, ssthresh_, epoch_};
+  epoch_.cwnd_prior = cwnd_;
+  epoch_.w_max =
+      cwnd_ < epoch_.w_max ? static_cast<std::uint32_t>(std::uint64_t{cwnd_} * 17 / 20) : cwnd_;
   ssthresh_ = std::max(times_beta(std::min(in_flight, kMaxCwnd)), 2 * mss_);
-  in_epoch_ = false;
+  epoch_.begun = false;
   css_ = false;
   credit_ = 0;
 }
@@ -194,10 +198,19 @@ void Cubic::on_rto(Instant, std::uint32_t in_flight) {
   // RFC 5681 3.1: ssthresh is held when the same segment times out again.
   if (!timed_out_) reduce(in_flight);
   timed_out_ = true;
-  w_max_ = 0;  // (4.8): the next epoch begins with K = 0 at its own cwnd
-  cwnd_prior_ = 0;
-  in_epoch_ = false;
+  epoch_.w_max = 0;  // (4.8): the next epoch begins with K = 0 at its own cwnd
+  epoch_.cwnd_prior = 0;
+  epoch_.begun = false;
   cwnd_ = mss_;
+}
+
+void Cubic::undo() {
+  if (prior_.cwnd == 0) return;
+  cwnd_ = std::max(cwnd_, prior_.cwnd);
+  ssthresh_ = std::max(ssthresh_, prior_.ssthresh);
+  epoch_ = prior_.epoch;
+  prior_.cwnd = 0;
+  timed_out_ = false;
 }
 
 void Cubic::on_idle(Duration idle, Duration rto) {
@@ -207,7 +220,7 @@ void Cubic::on_idle(Duration idle, Duration rto) {
   // RFC 2861 3: what was proven is found again by slow start, not octet by octet.
   ssthresh_ = std::max(ssthresh_, cwnd_ - cwnd_ / 4);
   cwnd_ = restart;
-  in_epoch_ = false;
+  epoch_.begun = false;
   css_ = false;
   round_min_us_ = last_round_min_us_ = UINT32_MAX;
   round_samples_ = 0;

@@ -27,6 +27,8 @@ void Reno::on_ack(const AckEvent& e) {
 
 void Reno::on_loss(Instant, std::uint32_t in_flight) {
   const std::uint32_t floor = 2 * mss_;
+  prior_cwnd_ = cwnd_;
+  prior_ssthresh_ = ssthresh_;
   ssthresh_ = std::clamp(in_flight / 2, floor, kMaxCwnd);  // (4)
   cwnd_ = std::min(ssthresh_, std::max(cwnd_, floor));     // a loss never enlarges the window
   acked_ = 0;
@@ -34,10 +36,22 @@ void Reno::on_loss(Instant, std::uint32_t in_flight) {
 
 void Reno::on_rto(Instant, std::uint32_t in_flight) {
   // RFC 5681 3.1: ssthresh is held when the same segment times out again.
-  if (!timed_out_) ssthresh_ = std::clamp(in_flight / 2, 2 * mss_, kMaxCwnd);
+  if (!timed_out_) {
+    prior_cwnd_ = cwnd_;
+    prior_ssthresh_ = ssthresh_;
+    ssthresh_ = std::clamp(in_flight / 2, 2 * mss_, kMaxCwnd);
+  }
   timed_out_ = true;
   cwnd_ = mss_;
   acked_ = 0;
+}
+
+void Reno::undo() {
+  if (prior_cwnd_ == 0) return;
+  cwnd_ = std::max(cwnd_, prior_cwnd_);
+  ssthresh_ = std::max(ssthresh_, prior_ssthresh_);
+  prior_cwnd_ = 0;
+  timed_out_ = false;
 }
 
 void Reno::on_idle(Duration idle, Duration rto) {
