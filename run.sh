@@ -38,7 +38,9 @@ usage: ./run.sh [VERB] [ARGUMENTS]
                               namespace; prints one table
   test [SUITE...]             build what is needed and run unit, sim, e2e, sanitize (default all);
                               the last line is `N passed, N failed`
-  bench [SUITE...] [--quick]  measure; results in build/bench
+  bench [SUITE...] [--quick]  measure: micro (parts of the code) and recovery (against the kernel's
+                              TCP over a lossy path); results in build/bench. With one suite its
+                              own options too: `bench recovery --help`
   help                        this text
 
 No verb means `up`. Verbs that need rights use sudo unless run as root.
@@ -257,7 +259,7 @@ test_build() {
 
 test_unit() {
   test_build release || return 0
-  run_ctest unit 'proto|workers|engine'
+  run_ctest unit 'proto|workers|engine|hop'
   run_counted tidy "$PYTHON" tests/tidy_test.py
 }
 
@@ -279,7 +281,7 @@ run_e2e() {  # run_e2e NAME PRESET MODULE...
 }
 
 test_e2e() {
-  test_build release pollux || return 0
+  test_build release pollux pollux_hop || return 0
   run_e2e e2e release
 }
 
@@ -315,8 +317,7 @@ run_tests() {
 }
 
 bench() {
-  [[ -f bench/run.py ]] || die "bench: there are no benchmarks yet"
-  build release
+  build release pollux pollux_hop pollux_micro
   say "bench: results go to build/bench"
   as_root "$PYTHON" bench/run.py "$@"
 }

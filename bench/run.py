@@ -1,15 +1,22 @@
 #!/usr/bin/python3
-"""Runs the benchmarks that are there: `micro` (Google Benchmark), results in build/bench/micro.json."""
+"""Runs the benchmarks: `micro` (Google Benchmark) and `recovery` (an impaired path, needs root).
+
+usage: run.py [SUITE...] [OPTION...]; the options go to each suite. Results are in build/bench.
+"""
 
 import pathlib
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SUITES = ("micro",)
 
 
-def micro(quick: bool) -> int:
+def micro(options) -> int:
+    unknown = [o for o in options if o != "--quick"]
+    if unknown:
+        print(f"bench: micro has no option '{unknown[0]}'", file=sys.stderr)
+        return 2
+    quick = "--quick" in options
     out = ROOT / "build" / "bench" / "micro.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [
@@ -24,14 +31,23 @@ def micro(quick: bool) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def recovery(options) -> int:
+    import recovery as suite
+    return suite.main(options)
+
+
+SUITES = {"micro": micro, "recovery": recovery}
+
+
 def main() -> int:
     words = sys.argv[1:]
-    suites = [w for w in words if w != "--quick"] or list(SUITES)
+    first_option = next((i for i, w in enumerate(words) if w.startswith("-")), len(words))
+    suites, options = words[:first_option] or list(SUITES), words[first_option:]
     unknown = [s for s in suites if s not in SUITES]
     if unknown:
         print(f"bench: no suite '{unknown[0]}'; there is: {', '.join(SUITES)}", file=sys.stderr)
         return 2
-    return max(micro("--quick" in words) for _ in suites)
+    return max([SUITES[suite](options) for suite in suites])
 
 
 if __name__ == "__main__":
