@@ -28,6 +28,11 @@ bool see(const Packet& p, bool sent, Seen& out) {
   return true;
 }
 
+std::optional<std::uint8_t> scale_of(const wire::TcpHeader& syn) {
+  if (!syn.options.window_scale) return std::nullopt;
+  return std::min<std::uint8_t>(*syn.options.window_scale, 14);
+}
+
 }  // namespace
 
 std::size_t Watcher::Hash::operator()(const FlowKey& k) const {
@@ -45,7 +50,7 @@ void Watcher::on_send(const Packet& p) {
     d.open = true;
     d.offered = false;
     d.scales = s.tcp.options.window_scale.has_value();
-    if (!s.tcp.has(flag::ack)) d.peer_syn = false;
+    d.peer = s.tcp.has(flag::ack) ? d.next : std::nullopt;
     return;
   }
   if (!d.offered || s.payload == 0) return;
@@ -60,14 +65,12 @@ void Watcher::on_receive(const Packet& p) {
   if (p.corrupt || !see(p, false, s) || s.tcp.has(flag::rst)) return;
   Direction& d = flows_[s.key];
   const bool syn = s.tcp.has(flag::syn);
-  // A connection that is open keeps what its handshake said, whatever SYNs come later.
-  if (syn && (!d.peer_syn || !d.offered || !s.tcp.has(flag::ack))) {
-    d.peer_scales = s.tcp.options.window_scale.has_value();
-    d.shift = std::min<std::uint8_t>(s.tcp.options.window_scale.value_or(0), 14);
-    d.peer_syn = true;
-  }
+  // A connection that is open keeps what its handshake said, whatever SYNs come later; ours that
+  // answers one of them opens a new one.
+  if (syn && !(d.open && d.offered)) d.peer = d.next = scale_of(s.tcp);
+  if (syn) d.next = scale_of(s.tcp);
   if (!s.tcp.has(flag::ack) || !d.open) return;
-  const unsigned shift = !syn && d.scales && d.peer_scales ? d.shift : 0U;
+  const unsigned shift = !syn && d.scales && d.peer ? *d.peer : 0U;
   const Seq edge = s.tcp.ack + (std::uint32_t{s.tcp.window} << shift);
   if (!d.offered || edge > d.edge) d.edge = edge;
   d.offered = true;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 
 #include "proto/base/addr.h"
@@ -22,13 +23,12 @@ class Watcher {
   /// What one direction of one connection may send.
   struct Direction {
     Seq iss;
-    Seq edge;  ///< the rightmost that was ever offered
-    std::uint8_t shift = 0;
-    bool open = false;      ///< iss holds
-    bool offered = false;   ///< edge holds
-    bool scales = false;    ///< our SYN had the option
-    bool peer_syn = false;  ///< shift and peer_scales hold
-    bool peer_scales = false;
+    Seq edge;                          ///< the rightmost that was ever offered
+    bool open = false;                 ///< iss holds
+    bool offered = false;              ///< edge holds
+    bool scales = false;               ///< our SYN had the option
+    std::optional<std::uint8_t> peer;  ///< the shift of the peer's SYN
+    std::optional<std::uint8_t> next;  ///< of its latest SYN, for the next connection
   };
   struct Hash {
     std::size_t operator()(const FlowKey& k) const;
