@@ -82,7 +82,7 @@ Instant Host::next_due(Instant now) const { return shard.has_work() ? now : shar
 
 void Host::check(Instant) {
   shard.for_each([&](ConnEntry& e) { check(e); });
-  const std::uint64_t most = shard.options().memory_limit + (16ULL << 20);
+  const std::uint64_t most = shard.options().memory_limit + (1ULL << 20);
   if (counters.memory_bytes.get() > most) throw Broken("more memory than the limit allows");
 }
 

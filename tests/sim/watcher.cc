@@ -49,12 +49,14 @@ void Watcher::on_send(const Packet& p) {
     d.iss = s.tcp.seq;
     d.open = true;
     d.offered = false;
+    d.sent = s.tcp.seq + 1;
     d.scales = s.tcp.options.window_scale.has_value();
     d.peer = s.tcp.has(flag::ack) ? d.next : std::nullopt;
     return;
   }
-  if (!d.offered || s.payload == 0) return;
   const Seq end = s.tcp.seq + s.payload;
+  d.sent = max(d.sent, end + (s.tcp.has(flag::fin) ? 1U : 0U));
+  if (!d.offered || s.payload == 0) return;
   if (end <= d.edge + 1) return;
   throw Broken(s.key.local.to_string() + " sent " + std::to_string(distance(d.edge, end)) +
                " octets beyond the window that was offered");
@@ -70,6 +72,8 @@ void Watcher::on_receive(const Packet& p) {
   if (syn && !(d.open && d.offered)) d.peer = d.next = scale_of(s.tcp);
   if (syn) d.next = scale_of(s.tcp);
   if (!s.tcp.has(flag::ack) || !d.open) return;
+  // Of what was never sent, or from another age: no engine may believe it.
+  if (s.tcp.ack > d.sent || s.tcp.ack < d.sent - (1U << 30)) return;
   const unsigned shift = !syn && d.scales && d.peer ? *d.peer : 0U;
   const Seq edge = s.tcp.ack + (std::uint32_t{s.tcp.window} << shift);
   if (!d.offered || edge > d.edge) d.edge = edge;
