@@ -53,7 +53,17 @@ void DataFlow::on_syn(Seq isn) {
   started_ = true;
 }
 
-std::optional<Transmission> DataFlow::on_data(Seq seq, std::uint32_t octets) {
+Duration DataFlow::take_lag(Instant now, Range r) {
+  Duration lag{0};
+  auto it = lost_at_.lower_bound(r.begin);
+  while (it != lost_at_.end() && it->first < r.end) {
+    lag = std::max(lag, now - it->second);
+    it = lost_at_.erase(it);
+  }
+  return lag;
+}
+
+std::optional<Transmission> DataFlow::on_data(Instant now, Seq seq, std::uint32_t octets) {
   if (!started_) {  // the SYN passed before the hop looked
     origin_ = seq;
     started_ = true;
@@ -68,6 +78,7 @@ std::optional<Transmission> DataFlow::on_data(Seq seq, std::uint32_t octets) {
   const std::uint64_t old_end = std::clamp(next_, t.range.begin, t.range.end);
   t.sent_before = old_end - t.range.begin;
   if (t.sent_before > 0) again_.add({t.range.begin, old_end});
+  t.lag = take_lag(now, t.range);
   if (t.range.end > next_) {
     t.ordinal = ++ordinal_;
     next_ = t.range.end;

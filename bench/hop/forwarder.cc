@@ -29,7 +29,8 @@ nlohmann::ordered_json as_json(const LinkCounters& c) {
           {"data_octets", c.data_octets},
           {"retransmitted_packets", c.retransmitted_packets},
           {"retransmitted_octets", c.retransmitted_octets},
-          {"spurious_packets", c.spurious_packets}};
+          {"spurious_packets", c.spurious_packets},
+          {"resend_lag_us_max", to_us(c.lag_max)}};
 }
 
 }  // namespace

@@ -57,15 +57,16 @@ Impairment::Flow& Impairment::flow_of(const TcpView& tcp) {
   return flows_.try_emplace(tcp.flow, rules_).first->second;
 }
 
-std::optional<Transmission> Impairment::count_data(Flow& flow, const TcpView& tcp) {
+std::optional<Transmission> Impairment::count_data(Instant now, Flow& flow, const TcpView& tcp) {
   if (tcp.has(wire::tcp_flag::syn)) flow.data.on_syn(tcp.seq);
   if (tcp.payload == 0) return std::nullopt;
-  const auto sent = flow.data.on_data(tcp.seq, tcp.payload);
+  const auto sent = flow.data.on_data(now, tcp.seq, tcp.payload);
   if (!sent) return sent;
   ++counters_.data_packets;
   counters_.data_octets += tcp.payload;
   if (sent->sent_before > 0) ++counters_.retransmitted_packets;
   counters_.retransmitted_octets += sent->sent_before;
+  counters_.lag_max = std::max(counters_.lag_max, sent->lag);
   if (sent->spurious) ++counters_.spurious_packets;
   return sent;
 }
@@ -129,10 +130,10 @@ Plan Impairment::on_packet(Instant now, MutableBytes packet) {
   if (!tcp) return pass(now, packet.size(), false, {});
   Flow& flow = flow_of(*tcp);
   if (strip_options(rules_, *tcp, packet)) ++counters_.stripped;
-  const auto sent = count_data(flow, *tcp);
+  const auto sent = count_data(now, flow, *tcp);
   const Verdict verdict = flow.script.on_packet(*tcp, sent, flow.data);
   const Plan plan = pass(now, packet.size(), tcp->has(wire::tcp_flag::syn), verdict);
-  if (sent && plan.copies == 0) flow.data.on_lost(sent->range);
+  if (sent && plan.copies == 0) flow.data.on_lost(now, sent->range);
   if (sent && plan.copies > 0) flow.data.on_forwarded(sent->range);
   return plan;
 }

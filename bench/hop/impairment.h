@@ -35,7 +35,7 @@ struct LinkOptions {
   std::uint64_t queue_octets = 0;
   std::uint64_t queue_packets = 0;
   double loss = 0;
-  BurstLoss burst;
+  BurstLoss burst{};
   double reorder = 0;         ///< so many are held back ...
   Duration reorder_delay{0};  ///< ... by this much, and overtaken
   double duplicate = 0;
@@ -51,6 +51,7 @@ struct LinkCounters {
   std::uint64_t data_packets = 0, data_octets = 0;  ///< packets with TCP data, all transmissions
   std::uint64_t retransmitted_packets = 0, retransmitted_octets = 0;  ///< sent before
   std::uint64_t spurious_packets = 0;  ///< sent before although all of it had gone on
+  Duration lag_max{0};                 ///< longest from a loss to the next transmission
 };
 
 /// When each copy goes on; none for a packet that is dropped.
@@ -107,7 +108,7 @@ class Impairment {
   };
 
   Flow& flow_of(const TcpView& tcp);
-  std::optional<Transmission> count_data(Flow& flow, const TcpView& tcp);
+  std::optional<Transmission> count_data(Instant now, Flow& flow, const TcpView& tcp);
   bool lost_by_chance(bool handshake);
   Plan pass(Instant now, std::size_t octets, bool handshake, const Verdict& verdict);
   Instant release_at(Instant leaves, Duration extra);
