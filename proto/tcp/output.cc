@@ -231,7 +231,10 @@ bool Conn::emit_probe(Instant now, SegmentOut& out) {
 }
 
 bool Conn::emit_ack(Instant now, SegmentOut& out) {
-  const Seq seq = keepalive_probe_ && !ack_now_ ? snd_.nxt - 1 : snd_.nxt;
+  // Past a window that has closed or shrunk, a receiver takes neither the segment nor its ACK, and
+  // what it sends itself comes to a halt (RFC 9293 3.10.7.4, first step).
+  const Seq acceptable = min(snd_.nxt, snd_.una + snd_.wnd);
+  const Seq seq = keepalive_probe_ && !ack_now_ ? snd_.nxt - 1 : acceptable;
   keepalive_probe_ = false;
   fill_header(now, seq, flag::ack, out);
   if (sack_on_ && !assembler_.empty()) {

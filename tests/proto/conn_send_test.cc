@@ -356,6 +356,29 @@ TEST(ConnSend, rfc9293_must_34_shrunken_window) {
   EXPECT_GT(t.drain(), 0U);
 }
 
+TEST(ConnSend, an_ack_does_not_lie_past_a_closed_window) {
+  Bench t;
+  t.establish(1000);
+  t.write(5000);
+  t.drain();
+  t.in(ack(1).acks(1001).win(0));
+  t.next_timer();
+  t.out(ack(1001).len(1));  // the probe, which the peer does not take
+  t.in(ack(1).acks(1001).win(0).len(1460));
+  t.in(ack(1461).acks(1001).win(0).len(1460));
+  t.out(ack(1001).acks(2921));
+}
+
+TEST(ConnSend, an_ack_does_not_lie_past_a_shrunken_window) {
+  Bench t;
+  t.establish(10000);
+  t.write(20000);
+  t.drain();
+  t.in(ack(1).acks(1461).win(2000).len(1460));
+  t.in(ack(1461).acks(1461).win(2000).len(1460));
+  t.out(ack(3461).acks(2921));
+}
+
 TEST(ConnSend, window_that_shrinks_to_zero_sees_single_segments) {
   Bench t;
   t.establish(14600);
