@@ -23,7 +23,7 @@ class Watcher {
   /// What one direction of one connection may send.
   struct Direction {
     Seq iss;
-    Seq sent;  ///< one past the last octet that was sent
+    Seq sent;                          ///< one past the last octet that was sent
     Seq edge;                          ///< the rightmost that was ever offered
     bool open = false;                 ///< iss holds
     bool offered = false;              ///< edge holds
