@@ -63,7 +63,10 @@ void Conn::on_retransmission_timeout(Instant now) {
     syn_pending_ = true;
     return;
   }
-  if (snd_.wnd > 0) cc_.on_rto(now, distance(snd_.una, snd_.nxt));
+  // In a long recovery much was sent beyond the hole and SACKed; cwnd never allowed that much at
+  // once.
+  const std::uint32_t flight = std::min(distance(snd_.una, snd_.nxt), cc_.cwnd());
+  if (snd_.wnd > 0) cc_.on_rto(now, flight);
   in_recovery_ = false;
   rto_recovery_ = true;
   first_retransmission_ = true;
