@@ -1,6 +1,6 @@
-// How many seconds of virtual time pass in one real one, with a hundred connections.
-#include <chrono>
+// How many seconds of virtual time pass in one of the processor, with a hundred connections.
 #include <cstdio>
+#include <ctime>
 
 #include "tests/sim/bulk.h"
 #include "tests/sim/host.h"
@@ -33,13 +33,13 @@ void run(const char* what, Service& client, Service& server, unsigned mbit_per_s
   net.set_link(b, l);
   b.shard.listen({{}, kPort}, true, server);
   for (int i = 0; i < kConnections; ++i) a.connect({b.address, kPort}, client);
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of the processor: others may use the machine
   net.run_to(net.now() + length);
-  const std::chrono::duration<double> real = std::chrono::steady_clock::now() - begin;
+  const double real = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   const double seconds = static_cast<double>(length.count()) * 1e-9;
-  std::printf("%-34s %-8s %9.0f %14.0f %12.0f\n", what, careful ? "yes" : "no",
-              seconds / real.count(), static_cast<double>(net.packets()) / seconds,
-              real.count() * 1e9 / static_cast<double>(net.packets()));
+  std::printf("%-34s %-8s %9.0f %14.0f %12.0f\n", what, careful ? "yes" : "no", seconds / real,
+              static_cast<double>(net.packets()) / seconds,
+              real * 1e9 / static_cast<double>(net.packets()));
 }
 
 }  // namespace
