@@ -17,10 +17,11 @@ std::string options_text(const wire::TcpOptions& o) {
   return s;
 }
 
-std::string verdict_text(bool incoming, const tcp::Conn* conn, std::optional<DropReason> dropped) {
+std::string verdict_text(bool incoming, const wire::TcpHeader& h, const tcp::Conn* conn,
+                         std::optional<DropReason> dropped) {
   if (dropped) return fmt::format("dropped: {}", to_string(*dropped));
-  if (conn == nullptr) return incoming ? "no connection" : "reset";
-  if (!incoming) return "sent";
+  if (!incoming) return conn == nullptr && h.has(wire::tcp_flag::rst) ? "reset" : "sent";
+  if (conn == nullptr) return "no connection";
   return conn->keeps_out_of_order() ? "kept out of order" : "accepted";
 }
 
@@ -37,7 +38,7 @@ void LogTrace::segment(Instant, bool incoming, const FlowKey& key, const wire::T
       "{} {} {} {} [{}] seq {} ack {} len {} win {}{} | rcv.nxt {} snd.una {} snd.nxt {} | {}",
       key.local.to_string(), incoming ? "<-" : "->", key.remote.to_string(), state,
       wire::tcp_flags_to_string(h.flags), h.seq.raw(), h.ack.raw(), payload, h.window,
-      options_text(h.options), rcv, una, nxt, verdict_text(incoming, conn, dropped));
+      options_text(h.options), rcv, una, nxt, verdict_text(incoming, h, conn, dropped));
 }
 
 }  // namespace pollux

@@ -16,11 +16,8 @@ constexpr std::uint32_t kResetsPerSecond = 20000;
 constexpr std::uint32_t kIcmpPerSecond = 20000;
 constexpr std::uint16_t kEphemeralFirst = 32768;
 constexpr std::uint16_t kEphemeralCount = 28232;
-constexpr std::uint32_t kIssStep = 65536;  // between a reopened flow and its last octet
 constexpr std::uint64_t kIsnPurpose = 1;
 constexpr std::uint64_t kTimestampPurpose = 2;
-
-CloseReason reason_of(const tcp::Conn& c) { return static_cast<CloseReason>(c.close_cause()); }
 
 bool is_broken(const tcp::Conn& c) {
   return c.is_closed() && c.close_cause() != tcp::CloseCause::normal;
@@ -39,6 +36,8 @@ Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters
       now_(start),
       wheel_(start),
       table_(options.max_connections),
+      half_open_(options.secret, options.syn_backlog, options.tcp.user_timeout),
+      time_wait_(options.secret, options.max_time_wait, options.tcp.time_wait),
       small_({.slot_size = kSmallSlot,
               .max_slots = slots_for(options.memory_limit / 2, kSmallSlot),
               .chunk_slots = 256}),
@@ -104,20 +103,18 @@ void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segme
   }
   const FlowKey key{.local = {ip.dst, h.dst_port}, .remote = {ip.src, h.src_port}};
   const std::uint32_t hash = packet.hash != 0 ? packet.hash : flow_hash(options_.secret, key);
-  const Bytes payload = segment.subspan(header);
-  FlowEntry* found = table_.find(hash, key);
-  if (found == nullptr) {
-    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()), std::nullopt);
+  const Segment s{key, hash, h, segment.subspan(header), packet};
+  if (FlowEntry* found = table_.find(hash, key)) {
+    auto& e = static_cast<ConnEntry&>(*found);
+    return e.tcp.may_reopen(h) ? reopen(e, s) : on_known(e, s);
   }
-  auto& e = static_cast<ConnEntry&>(*found);
-  if (e.tcp.may_reopen(h)) {
-    const Seq used = e.tcp.snd_nxt();
-    if (!e.finished) finish(e, CloseReason::normal);
-    e.tcp.abort();
-    remove(e);
-    return on_unknown(key, hash, h, static_cast<std::uint32_t>(payload.size()), used);
+  if (const auto n = half_open_.find(hash, key); n != HalfOpenTable::kNone) {
+    return on_half_open(n, s);
   }
-  on_known(e, h, hold(packet, payload), packet.segment_size);
+  if (const auto n = time_wait_.find(hash, key); n != TimeWaitTable::kNone) {
+    return on_time_wait(n, s);
+  }
+  on_unknown(s, std::nullopt);
 }
 
 /// Payload stays where it is; what is small goes into a small slot, so that a tiny segment does not
@@ -133,50 +130,27 @@ Slice Shard::hold(const RxPacket& packet, Bytes payload) {
   return Slice(b, Bytes{b->data, payload.size()});
 }
 
-void Shard::on_known(ConnEntry& e, const wire::TcpHeader& h, Slice payload,
-                     std::uint16_t seg_size) {
-  const auto size = static_cast<std::uint32_t>(payload.size());
-  const tcp::State before = e.tcp.state();
-  const bool had_gap = e.tcp.keeps_out_of_order();
-  if (h.has(wire::tcp_flag::rst)) counters_.resets_received.add();
-  const auto dropped = e.tcp.on_segment(now_, h, std::move(payload), seg_size);
-  if (trace_) trace_->segment(now_, true, e.key, h, size, &e.tcp, dropped);
+void Shard::trace_in(const Segment& s, const tcp::Conn* conn, std::optional<DropReason> dropped) {
+  if (trace_) trace_->segment(now_, true, s.key, s.h, s.size(), conn, dropped);
+}
+
+std::optional<DropReason> Shard::feed(tcp::Conn& c, const Segment& s) {
+  const bool had_gap = c.keeps_out_of_order();
+  if (s.h.has(wire::tcp_flag::rst)) counters_.resets_received.add();
+  const auto dropped = c.on_segment(now_, s.h, hold(s.packet, s.payload), s.packet.segment_size);
+  trace_in(s, &c, dropped);
   if (dropped) {
     drop(*dropped);
-    const bool opening = before == tcp::State::syn_received || before == tcp::State::syn_sent;
-    if (*dropped == DropReason::tcp_bad_ack && opening) send_reset(e.key, h, size);
-  } else if (size > 0 && (had_gap || e.tcp.keeps_out_of_order())) {
+  } else if (s.size() > 0 && (had_gap || c.keeps_out_of_order())) {
     counters_.out_of_order_segments.add();
   }
+  return dropped;
+}
+
+void Shard::on_known(ConnEntry& e, const Segment& s) {
+  const bool opening = !tcp::is_synchronized(e.tcp.state());
+  if (feed(e.tcp, s) == DropReason::tcp_bad_ack && opening) send_reset(s);
   mark_dirty(e);
-}
-
-Service* Shard::find_listener(const Endpoint& local) const {
-  for (const Listener& l : listeners_) {
-    if (l.local.port == local.port && (l.any || l.local.addr == local.addr)) return l.service;
-  }
-  return nullptr;
-}
-
-void Shard::on_unknown(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& h,
-                       std::uint32_t payload, std::optional<Seq> used) {
-  std::optional<DropReason> dropped;
-  Service* service = find_listener(key.local);
-  const auto verdict = service == nullptr ? tcp::ListenVerdict::reset : tcp::judge_in_listen(h);
-  if (verdict == tcp::ListenVerdict::reset) {
-    dropped = DropReason::tcp_no_listener;
-    send_reset(key, h, payload);
-  } else if (verdict == tcp::ListenVerdict::drop) {
-    dropped = DropReason::tcp_bad_flags;
-  } else if (half_open_ >= options_.syn_backlog) {
-    dropped = DropReason::tcp_backlog_full;
-  } else if (memory_short_ || table_.size() >= options_.max_connections) {
-    dropped = DropReason::tcp_connection_limit;
-  } else {
-    accept(key, hash, h, *service, used);
-  }
-  if (dropped) drop(*dropped);
-  if (trace_ && dropped) trace_->segment(now_, true, key, h, payload, nullptr, dropped);
 }
 
 tcp::Setup Shard::setup_for(const FlowKey& key) const {
@@ -206,21 +180,9 @@ ConnEntry* Shard::add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c
   return e;
 }
 
-void Shard::accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s,
-                   std::optional<Seq> used) {
-  tcp::Setup setup = setup_for(key);
-  // RFC 9293 3.10.7.4 MAY-2: a reopened flow begins above all that it used before, also when it was
-  // faster than the clock of the ISN.
-  if (used) setup.iss = max(setup.iss, *used + kIssStep);
-  ConnEntry* e = add(key, hash, tcp::Conn::passive(options_.tcp, setup, syn, now_), s);
-  if (e == nullptr) return drop(DropReason::tcp_connection_limit);
-  ++half_open_;
-  if (trace_) trace_->segment(now_, true, key, syn, 0, &e->tcp, std::nullopt);
-  mark_dirty(*e);
-}
-
-void Shard::listen(const Endpoint& local, bool any_address, Service& service) {
-  listeners_.push_back({local, any_address, &service});
+bool Shard::is_known(std::uint32_t hash, const FlowKey& key) const {
+  return table_.find(hash, key) != nullptr || half_open_.find(hash, key) != HalfOpenTable::kNone ||
+         time_wait_.find(hash, key) != TimeWaitTable::kNone;
 }
 
 ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
@@ -234,7 +196,7 @@ ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoi
   for (std::uint32_t i = 0; i < kEphemeralCount; ++i) {
     key.local.port = static_cast<std::uint16_t>(kEphemeralFirst + (offset + i) % kEphemeralCount);
     const std::uint32_t hash = flow_hash(options_.secret, key);
-    if (!options_.owns_hash(hash) || table_.find(hash, key) != nullptr) continue;
+    if (!options_.owns_hash(hash) || is_known(hash, key)) continue;
     ConnEntry* e = add(key, hash, tcp::Conn::active(options_.tcp, setup_for(key), now), service);
     if (e != nullptr) mark_dirty(*e);
     return e;
@@ -244,19 +206,29 @@ ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoi
 
 // --- ICMP
 
+void Shard::on_icmp_error(const icmp::Error& error, bool v4) {
+  if (error.protocol != wire::kProtoTcp) return drop(DropReason::icmp_ignored);
+  const std::uint32_t headers = v4 ? 40 : 60;
+  const std::uint32_t mss = error.mtu > headers ? error.mtu - headers : 0;
+  const auto kind = static_cast<tcp::PathError>(error.kind);
+  const std::uint32_t hash = flow_hash(options_.secret, error.flow);
+  if (FlowEntry* f = table_.find(hash, error.flow)) {
+    auto& e = static_cast<ConnEntry&>(*f);
+    e.tcp.on_icmp(now_, kind, error.seq, mss);
+    return mark_dirty(e);
+  }
+  const std::uint32_t n = half_open_.find(hash, error.flow);
+  if (n == HalfOpenTable::kNone) return drop(DropReason::icmp_ignored);
+  tcp::Conn c = thaw(half_open_.at(n));
+  c.on_icmp(now_, kind, error.seq, mss);
+  if (c.is_closed()) forget_half_open(n);
+}
+
 void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message) {
   const auto judged = icmp::parse(ip, message, must_verify(packet));
   if (const auto* reason = std::get_if<DropReason>(&judged)) return drop(*reason);
   if (const auto* error = std::get_if<icmp::Error>(&judged)) {
-    FlowEntry* f = error->protocol == wire::kProtoTcp
-                       ? table_.find(flow_hash(options_.secret, error->flow), error->flow)
-                       : nullptr;
-    if (f == nullptr) return drop(DropReason::icmp_ignored);
-    auto& e = static_cast<ConnEntry&>(*f);
-    const std::uint32_t headers = ip.is_v4() ? 40U : 60U;
-    e.tcp.on_icmp(now_, static_cast<tcp::PathError>(error->kind), error->seq,
-                  error->mtu > headers ? error->mtu - headers : 0);
-    return mark_dirty(e);
+    return on_icmp_error(*error, ip.is_v4());
   }
   if (!icmp_bucket_.take(now_)) return drop(DropReason::icmp_rate_limited);
   const auto& echo = std::get<icmp::EchoRequest>(judged);
@@ -300,6 +272,8 @@ void Shard::on_timers(Instant now) {
     }
     mark_dirty(e);
   }
+  retransmit_syn_acks();
+  expire_time_wait();
 }
 
 /// One wheel entry per connection at its earliest deadline; one that moves later stays where it is
@@ -326,7 +300,8 @@ void Shard::mark_dirty(ConnEntry& e) {
 
 bool Shard::finish_turn(Instant now) {
   now_ = now;
-  if (dirty_.empty()) return false;
+  if (dirty_.empty() && !records_moved_) return false;
+  records_moved_ = false;
   turn_.swap(dirty_);
   for (ConnEntry* e : turn_) dispatch(*e);
   for (ConnEntry* e : turn_) {
@@ -334,6 +309,10 @@ bool Shard::finish_turn(Instant now) {
     const bool more = flush(*e);
     if (e->tcp.is_closed()) {
       remove(*e);
+      continue;
+    }
+    if (!more && may_retire(*e)) {
+      retire(*e);
       continue;
     }
     rearm(*e);
@@ -348,7 +327,6 @@ void Shard::dispatch(ConnEntry& e) {
   const std::uint8_t events = e.tcp.take_events();
   Stream s(*this, e);
   if ((events & tcp::event::opened) != 0) {
-    if (e.tcp.passive_open() && half_open_ > 0) --half_open_;
     e.opened = true;
     counters_.connections_opened.add();
     counters_.connections_open.add();
@@ -369,17 +347,26 @@ void Shard::dispatch(ConnEntry& e) {
 bool Shard::flush(ConnEntry& e) {
   for (std::size_t i = 0; i < kFlushQuantum; ++i) {
     if (!e.tcp.poll_tx(now_, out_)) return false;
-    transmit(e.key, out_);
-    if (trace_) {
-      trace_->segment(now_, false, e.key, out_.header, out_.payload_size, &e.tcp, std::nullopt);
-    }
+    transmit(e.key, &e.tcp, out_);
   }
   return true;
 }
 
-void Shard::transmit(const FlowKey& key, tcp::SegmentOut& out) {
+void Shard::transmit_bare(const FlowKey& key, const wire::TcpHeader& h) {
+  out_.header = h;
+  out_.payload_size = 0;
+  out_.segment_size = 0;
+  out_.retransmission = false;
+  out_.part_count = 0;
+  transmit(key, nullptr, out_);
+}
+
+void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out) {
   out.header.src_port = key.local.port;
   out.header.dst_port = key.remote.port;
+  if (trace_) {
+    trace_->segment(now_, false, key, out.header, out.payload_size, conn, std::nullopt);
+  }
   const bool v4 = key.remote.addr.is_v4();
   std::uint8_t head[wire::kIpv6HeaderSize + wire::kTcpMaxHeaderSize];
   const std::size_t ip_size = wire::ip_header_size(v4);
@@ -420,35 +407,6 @@ void Shard::transmit(const FlowKey& key, tcp::SegmentOut& out) {
   if (out.header.has(wire::tcp_flag::rst)) counters_.resets_sent.add();
 }
 
-void Shard::send_reset(const FlowKey& key, const wire::TcpHeader& h, std::uint32_t payload) {
-  tcp::SegmentOut out;
-  if (!tcp::make_reset(h, payload, out.header) || !reset_bucket_.take(now_)) return;
-  transmit(key, out);
-  if (trace_) trace_->segment(now_, false, key, out.header, 0, nullptr, std::nullopt);
-}
-
-void Shard::finish(ConnEntry& e, CloseReason reason) {
-  e.finished = true;
-  counters_.connections_open.sub();
-  counters_.connections_closed.add();
-  Stream s(*this, e);
-  e.service->on_closed(s, reason);
-  e.session.reset();
-}
-
-void Shard::remove(ConnEntry& e) {
-  if (e.opened && !e.finished) finish(e, reason_of(e.tcp));
-  if (!e.opened && e.tcp.passive_open() && half_open_ > 0) --half_open_;
-  if (!e.opened && !e.tcp.passive_open()) {
-    Stream s(*this, e);
-    e.service->on_closed(s, reason_of(e.tcp));
-  }
-  wheel_.cancel(e.timer);
-  table_.erase(&e);
-  if (e.dirty) std::erase(dirty_, &e);
-  delete &e;
-}
-
 std::size_t Shard::write_copy(ConnEntry& e, Bytes data) {
   std::size_t done = e.tcp.queue_into_tail(data);
   while (done < data.size()) {
@@ -467,9 +425,9 @@ std::size_t Shard::write_copy(ConnEntry& e, Bytes data) {
 
 /// Past the limit new connections are refused and windows stop growing; an offered edge stays.
 void Shard::update_memory() {
-  const std::uint64_t held = std::uint64_t{small_.in_use()} * kSmallSlot +
-                             std::uint64_t{medium_.in_use()} * kMediumSlot + pinned_.bytes() +
-                             table_.size() * sizeof(ConnEntry);
+  const std::uint64_t held =
+      std::uint64_t{small_.in_use()} * kSmallSlot + std::uint64_t{medium_.in_use()} * kMediumSlot +
+      pinned_.bytes() + table_.size() * sizeof(ConnEntry) + half_open_.bytes() + time_wait_.bytes();
   counters_.memory_bytes.set(held);
   memory_short_ = held > options_.memory_limit;
 }
@@ -477,7 +435,7 @@ void Shard::update_memory() {
 void Shard::begin_drain(Instant now) {
   now_ = now;
   draining_ = true;
-  listeners_.clear();
+  for (Listener& l : listeners_) l.accepting = false;
   table_.for_each([&](FlowEntry& f) {
     auto& e = static_cast<ConnEntry&>(f);
     e.tcp.shutdown_write();
@@ -487,6 +445,8 @@ void Shard::begin_drain(Instant now) {
 
 void Shard::abort_all(Instant now) {
   now_ = now;
+  abort_half_open();
+  time_wait_.clear();
   table_.for_each([&](FlowEntry& f) {
     auto& e = static_cast<ConnEntry&>(f);
     e.tcp.abort();

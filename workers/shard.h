@@ -3,8 +3,12 @@
 // descriptor: the simulator drives it exactly as a worker thread does.
 //
 //   on_packet()* -> on_timers() -> finish_turn()     one turn
+//
+// A flow is in one of three places: the half-open records until the peer's ACK (handshake.cc), the
+// table of connections, and the TIME-WAIT records (closing.cc).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +20,7 @@
 #include "proto/tcp/conn.h"
 #include "proto/wire/ip.h"
 #include "workers/counters.h"
+#include "workers/half_open.h"
 #include "workers/limits.h"
 #include "workers/packet.h"
 #include "workers/pinned.h"
@@ -23,10 +28,18 @@
 #include "workers/port.h"
 #include "workers/service.h"
 #include "workers/table.h"
+#include "workers/time_wait.h"
 #include "workers/token_bucket.h"
 #include "workers/wheel.h"
 
 namespace pollux {
+
+/// When a SYN is answered by a cookie (RFC 4987 3.6) and not remembered.
+enum class SynCookies : std::uint8_t {
+  when_needed,  ///< past three quarters of the backlog
+  always,
+  never,  ///< SYNs past the backlog are dropped
+};
 
 struct ShardOptions {
   tcp::Options tcp;
@@ -36,6 +49,8 @@ struct ShardOptions {
   std::uint64_t memory_limit = 2ULL << 30;  ///< octets held by all connections of this shard
   std::size_t max_connections = limits::kMaxConnections;
   std::size_t syn_backlog = limits::kSynBacklog;
+  SynCookies syn_cookies = SynCookies::when_needed;
+  std::size_t max_time_wait = limits::kTimeWait;
   /// True when packets of a flow with this hash come to this shard; for active opens.
   std::function<bool(std::uint32_t)> owns_hash = [](std::uint32_t) { return true; };
 };
@@ -93,7 +108,10 @@ class Shard {
   /// Services, then transmissions. True when something was done.
   bool finish_turn(Instant now);
   /// When on_timers() is wanted next.
-  Instant next_deadline() const { return wheel_.next_deadline(); }
+  Instant next_deadline() const {
+    return std::min(
+        {wheel_.next_deadline(), half_open_.next_deadline(), time_wait_.next_deadline()});
+  }
   /// Work is left over from finish_turn (a quantum ran out): do not sleep.
   bool has_work() const { return !dirty_.empty(); }
 
@@ -101,12 +119,23 @@ class Shard {
   void begin_drain(Instant now);
   /// RST on every connection; they are gone after the next finish_turn().
   void abort_all(Instant now);
-  std::size_t connections() const { return table_.size(); }
+  /// In any state, half-open and TIME-WAIT included.
+  std::size_t connections() const { return table_.size() + half_open_.size() + time_wait_.size(); }
   std::uint64_t open_connections() const { return counters_.connections_open.get(); }
   template <class F>
   void for_each(F&& f) const {
     table_.for_each([&](FlowEntry& e) { f(static_cast<ConnEntry&>(e)); });
   }
+  template <class F>
+  void for_each_half_open(F&& f) const {
+    half_open_.for_each([&](const HalfOpen& r) { f(r, half_open_.sent_at(r)); });
+  }
+  template <class F>
+  void for_each_time_wait(F&& f) const {
+    time_wait_.for_each([&](const TimeWait& r) { f(r, time_wait_.since(r)); });
+  }
+  /// Who accepts (or accepted, before a drain) connections to `local`; nullptr: nobody.
+  Service* service_at(const Endpoint& local) const;
   void set_trace(SegmentTrace* trace) { trace_ = trace; }
   WorkerCounters& counters() { return counters_; }
   const ShardOptions& options() const { return options_; }
@@ -121,7 +150,20 @@ class Shard {
   struct Listener {
     Endpoint local;
     bool any;
+    bool accepting;  ///< false after a drain began: half-open connections still need the service
     Service* service;
+    bool is_at(const Endpoint& e) const {
+      return local.port == e.port && (any || local.addr == e.addr);
+    }
+  };
+  /// A segment whose checksum is right, and where it came from.
+  struct Segment {
+    const FlowKey& key;
+    std::uint32_t hash;
+    const wire::TcpHeader& h;
+    Bytes payload;
+    const RxPacket& packet;
+    std::uint32_t size() const { return static_cast<std::uint32_t>(payload.size()); }
   };
   void drop(DropReason r) { counters_.drop(r); }
   bool is_ours(const IpAddr& a) const;
@@ -131,23 +173,49 @@ class Shard {
   std::optional<DropReason> check_addresses(const wire::IpHeader& ip) const;
   void on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segment);
   void on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message);
-  void on_known(ConnEntry& e, const wire::TcpHeader& h, Slice payload, std::uint16_t seg_size);
+  void on_icmp_error(const icmp::Error& error, bool v4);
+  void on_known(ConnEntry& e, const Segment& s);
+  std::optional<DropReason> feed(tcp::Conn& c, const Segment& s);
+  void trace_in(const Segment& s, const tcp::Conn* conn, std::optional<DropReason> dropped);
+
+  // handshake.cc: LISTEN and SYN-RECEIVED
   /// `used`: the end of what an earlier connection of this flow has used of the sequence space.
-  void on_unknown(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& h,
-                  std::uint32_t payload, std::optional<Seq> used);
-  void accept(const FlowKey& key, std::uint32_t hash, const wire::TcpHeader& syn, Service& s,
-              std::optional<Seq> used);
+  void on_unknown(const Segment& s, std::optional<Seq> used);
+  std::optional<DropReason> on_syn(const Segment& s, std::optional<Seq> used);
+  bool has_room() const;
+  bool wants_cookie() const;
+  void send_cookie(const Segment& s);
+  bool try_cookie(const Segment& s, Service& service);
+  tcp::Conn answered(const tcp::Setup& setup, const wire::TcpHeader& syn, Instant sent, bool twice);
+  tcp::Conn thaw(const HalfOpen& r);
+  void on_half_open(std::uint32_t n, const Segment& s);
+  void answer_half_open(HalfOpen& r, tcp::Conn& c);
+  void establish(const tcp::Conn& c, const Segment& s, Service& service);
+  void forget_half_open(std::uint32_t n);
+  void retransmit_syn_acks();
+  void abort_half_open();
   Service* find_listener(const Endpoint& local) const;
-  ConnEntry* add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c, Service& s);
-  tcp::Setup setup_for(const FlowKey& key) const;
-  Slice hold(const RxPacket& packet, Bytes payload);
-  void send_reset(const FlowKey& key, const wire::TcpHeader& h, std::uint32_t payload);
-  void dispatch(ConnEntry& e);
-  bool flush(ConnEntry& e);
-  void transmit(const FlowKey& key, tcp::SegmentOut& out);
-  void rearm(ConnEntry& e);
+
+  // closing.cc: TIME-WAIT and RST
+  void on_time_wait(std::uint32_t n, const Segment& s);
+  void answer_time_wait(std::uint32_t n);
+  void reopen(ConnEntry& e, const Segment& s);
+  bool may_retire(const ConnEntry& e) const;
+  void retire(ConnEntry& e);
+  void expire_time_wait();
+  void send_reset(const Segment& s);
   void finish(ConnEntry& e, CloseReason reason);
   void remove(ConnEntry& e);
+
+  ConnEntry* add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c, Service& s);
+  bool is_known(std::uint32_t hash, const FlowKey& key) const;
+  tcp::Setup setup_for(const FlowKey& key) const;
+  Slice hold(const RxPacket& packet, Bytes payload);
+  void dispatch(ConnEntry& e);
+  bool flush(ConnEntry& e);
+  void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out);
+  void transmit_bare(const FlowKey& key, const wire::TcpHeader& h);
+  void rearm(ConnEntry& e);
   void update_memory();
 
   ShardOptions options_;
@@ -157,6 +225,8 @@ class Shard {
   Instant now_;
   TimerWheel wheel_;
   FlowTable table_;
+  HalfOpenTable half_open_;
+  TimeWaitTable time_wait_;
   BufferPool small_;
   BufferPool medium_;
   PinnedPackets pinned_;
@@ -166,7 +236,8 @@ class Shard {
   std::vector<ConnEntry*> dirty_;
   std::vector<ConnEntry*> turn_;
   std::uint64_t next_id_ = 1;
-  std::size_t half_open_ = 0;
+  Instant cookies_until_{};     ///< cookies sent before are good until then
+  bool records_moved_ = false;  ///< half-open or TIME-WAIT records came or went in this turn
   bool draining_ = false;
   bool memory_short_ = false;
   tcp::SegmentOut out_;
