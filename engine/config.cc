@@ -36,8 +36,9 @@ constexpr Name<IdleMode> kIdleModes[]{
     {"poll", IdleMode::poll}, {"adaptive", IdleMode::adaptive}, {"block", IdleMode::block}};
 constexpr Name<ChecksumMode> kChecksumModes[]{{"auto", ChecksumMode::auto_},
                                               {"always", ChecksumMode::always}};
-constexpr Name<SynCookies> kSynCookies[]{
-    {"auto", SynCookies::auto_}, {"always", SynCookies::always}, {"never", SynCookies::never}};
+constexpr Name<tcp::CookiePolicy> kSynCookies[]{{"auto", tcp::CookiePolicy::when_needed},
+                                                {"always", tcp::CookiePolicy::always},
+                                                {"never", tcp::CookiePolicy::never}};
 constexpr Name<tcp::CcKind> kCongestion[]{{"reno", tcp::CcKind::reno},
                                           {"cubic", tcp::CcKind::cubic}};
 constexpr Name<LogLevel> kLevels[]{{"trace", LogLevel::trace}, {"debug", LogLevel::debug},
@@ -243,11 +244,8 @@ constexpr Key<Config> kKeys[] = {
      [](N n, Config& c) { return set_size(n, 4 * kKiB, kGiB, c.tcp.send_buffer); }},
     {"tcp", "memory_limit", R"(a size from "1MiB" to "1024GiB")",
      [](N n, Config& c) { return set_size(n, kKiB * kKiB, 1024 * kGiB, c.tcp.memory_limit); }},
-    {"tcp", "syn_cookies", R"("auto" or "never")",
-     [](N n, Config& c) {
-       if (is_text(n, "always")) return Fault{&n, true};
-       return set_name(n, kSynCookies, c.tcp.syn_cookies);
-     }},
+    {"tcp", "syn_cookies", R"("auto", "always" or "never")",
+     [](N n, Config& c) { return set_name(n, kSynCookies, c.tcp.syn_cookies); }},
     // RFC 9293 MUST-40: an ACK is never held back for half a second.
     {"tcp", "delayed_ack_ms", "0..499 (milliseconds)",
      [](N n, Config& c) { return set_integer(n, 0, 499, c.tcp.delayed_ack); }},

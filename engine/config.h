@@ -13,13 +13,13 @@
 
 #include "proto/base/addr.h"
 #include "proto/tcp/congestion.h"
+#include "proto/tcp/syn_cookie.h"
 
 namespace pollux {
 
 enum class RxMode : std::uint8_t { auto_, dedicated, inline_ };
 enum class IdleMode : std::uint8_t { poll, adaptive, block };
 enum class ChecksumMode : std::uint8_t { auto_, always };
-enum class SynCookies : std::uint8_t { auto_, always, never };
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 enum class ServiceKind : std::uint8_t {
   echo,
@@ -59,7 +59,7 @@ struct TcpConfig {
   std::uint64_t receive_buffer = 6ULL << 20;  ///< octets, upper bound per connection
   std::uint64_t send_buffer = 6ULL << 20;     ///< octets, upper bound per connection
   std::uint64_t memory_limit = 2ULL << 30;    ///< octets, all connections together
-  SynCookies syn_cookies = SynCookies::auto_;
+  tcp::CookiePolicy syn_cookies = tcp::CookiePolicy::when_needed;
   std::chrono::milliseconds delayed_ack{40};
   std::chrono::seconds keepalive{0};  ///< 0: off
   std::chrono::seconds time_wait{60};

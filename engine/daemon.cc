@@ -61,6 +61,7 @@ ShardOptions shard_options(const Config& c) {
   o.tcp.time_wait = c.tcp.time_wait;
   o.tcp.user_timeout = c.tcp.user_timeout;
   o.memory_limit = c.tcp.memory_limit;
+  o.syn_cookies = c.tcp.syn_cookies;
   o.secret = random_key();
   o.addresses = c.tun.address;
   o.verify_checksums_always = c.tun.verify_checksums == ChecksumMode::always;

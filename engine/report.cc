@@ -92,6 +92,43 @@ json connection_json(const ConnEntry& e, std::size_t worker, Instant now) {
           {"age_s", std::chrono::duration<double>(now - e.opened_at).count()}};
 }
 
+/// A half-open or TIME-WAIT record: what a connection has and a record has not is zero or null.
+json record_json(const FlowKey& key, tcp::State state, const Service* service, std::size_t worker,
+                 Duration age) {
+  json j = {{"local", key.local.to_string()},
+            {"remote", key.remote.to_string()},
+            {"state", tcp::to_string(state)},
+            {"worker", worker},
+            {"service", service != nullptr ? json(service->name()) : json(nullptr)},
+            {"age_s", std::chrono::duration<double>(age).count()}};
+  for (const char* name : {"mss", "send_window", "receive_window", "cwnd_bytes", "bytes_in_flight",
+                           "bytes_sent", "bytes_received", "retransmits", "out_of_order_bytes",
+                           "send_queue_bytes", "receive_queue_bytes"}) {
+    j[name] = 0;
+  }
+  for (const char* name :
+       {"congestion_control", "rto_ms", "srtt_us", "rttvar_us", "min_rtt_us", "ssthresh_bytes"}) {
+    j[name] = nullptr;
+  }
+  return j;
+}
+
+/// Of one worker: the answer is made on the worker's own time.
+constexpr std::size_t kMostRecords = 10000;
+
+void add_records(json& list, const Shard& shard, std::size_t worker, Instant now) {
+  std::size_t left = kMostRecords;
+  const auto add = [&](const FlowKey& key, tcp::State state, Instant since) {
+    if (left == 0) return;
+    --left;
+    list.push_back(record_json(key, state, shard.service_at(key.local), worker, now - since));
+  };
+  shard.for_each_half_open(
+      [&](const HalfOpen& r, Instant sent) { add(r.key, tcp::State::syn_received, sent); });
+  shard.for_each_time_wait(
+      [&](const TimeWait& r, Instant since) { add(r.key, tcp::State::time_wait, since); });
+}
+
 /// The kernel's own counter of the interface; null when it cannot be read.
 json kernel_statistic(const std::string& interface, const char* name) {
   std::ifstream in("/sys/class/net/" + interface + "/statistics/" + name);
@@ -145,6 +182,7 @@ json Reporter::connections() {
     runtime_.ask(i, [&](Shard& shard) {
       const Instant now = monotonic_now();
       shard.for_each([&](const ConnEntry& e) { list.push_back(connection_json(e, i, now)); });
+      add_records(list, shard, i, now);
     });
   }
   return list;

@@ -1,6 +1,5 @@
 // The end of connections: the last call to the application, TIME-WAIT records, and RST for what
 // belongs to nobody.
-#include "proto/tcp/syn_cookie.h"
 #include "workers/shard.h"
 
 namespace pollux {

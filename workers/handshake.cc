@@ -3,7 +3,6 @@
 //
 //   SYN ──► record (64 octets) ──ACK──► connection        the record is thawed, segment by segment
 //   SYN ──► cookie, nothing kept ──ACK──► connection      the ACK brings back what the SYN said
-#include "proto/tcp/syn_cookie.h"
 #include "workers/shard.h"
 
 namespace pollux {
@@ -82,9 +81,10 @@ bool Shard::has_room() const {
 // --- cookies
 
 bool Shard::wants_cookie() const {
-  if (options_.syn_cookies == SynCookies::never) return false;
+  if (options_.syn_cookies == tcp::CookiePolicy::never) return false;
   const std::size_t backlog = options_.syn_backlog;
-  return options_.syn_cookies == SynCookies::always || half_open_.size() >= backlog - backlog / 4;
+  return options_.syn_cookies == tcp::CookiePolicy::always ||
+         half_open_.size() >= backlog - backlog / 4;
 }
 
 void Shard::send_cookie(const Segment& s) {

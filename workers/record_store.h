@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "proto/base/siphash.h"
+#include "proto/base/time.h"
 
 namespace pollux {
 

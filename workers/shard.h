@@ -18,6 +18,7 @@
 #include "proto/base/siphash.h"
 #include "proto/icmp/icmp.h"
 #include "proto/tcp/conn.h"
+#include "proto/tcp/syn_cookie.h"
 #include "proto/wire/ip.h"
 #include "workers/counters.h"
 #include "workers/half_open.h"
@@ -34,13 +35,6 @@
 
 namespace pollux {
 
-/// When a SYN is answered by a cookie (RFC 4987 3.6) and not remembered.
-enum class SynCookies : std::uint8_t {
-  when_needed,  ///< past three quarters of the backlog
-  always,
-  never,  ///< SYNs past the backlog are dropped
-};
-
 struct ShardOptions {
   tcp::Options tcp;
   HashKey secret;                           ///< per boot; flows, ISNs, timestamp offsets
@@ -49,7 +43,7 @@ struct ShardOptions {
   std::uint64_t memory_limit = 2ULL << 30;  ///< octets held by all connections of this shard
   std::size_t max_connections = limits::kMaxConnections;
   std::size_t syn_backlog = limits::kSynBacklog;
-  SynCookies syn_cookies = SynCookies::when_needed;
+  tcp::CookiePolicy syn_cookies = tcp::CookiePolicy::when_needed;
   std::size_t max_time_wait = limits::kTimeWait;
   /// True when packets of a flow with this hash come to this shard; for active opens.
   std::function<bool(std::uint32_t)> owns_hash = [](std::uint32_t) { return true; };

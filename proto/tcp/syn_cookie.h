@@ -20,6 +20,13 @@
 
 namespace pollux::tcp {
 
+/// When a SYN is answered by a cookie and not remembered.
+enum class CookiePolicy : std::uint8_t {
+  when_needed,  ///< past three quarters of the backlog
+  always,
+  never,  ///< SYNs past the backlog are dropped
+};
+
 inline constexpr Duration kCookieTick = 64s;
 inline constexpr Duration kCookieLifetime = 2 * kCookieTick;  ///< at most
 

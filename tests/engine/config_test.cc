@@ -84,7 +84,7 @@ root = "/srv"
   EXPECT_EQ(c.tun.address[0].length, 16);
   EXPECT_EQ(c.tcp.congestion_control, tcp::CcKind::reno);
   EXPECT_EQ(c.tcp.receive_buffer, 65536u);
-  EXPECT_EQ(c.tcp.syn_cookies, SynCookies::never);
+  EXPECT_EQ(c.tcp.syn_cookies, tcp::CookiePolicy::never);
   EXPECT_EQ(c.log.level, LogLevel::debug);
   EXPECT_EQ(c.control.socket, "");
   ASSERT_EQ(c.services.size(), 1u);
@@ -140,7 +140,7 @@ TEST(Config, RefusesWrongValues) {
 }
 
 TEST(Config, SaysWhatIsNotAvailableYet) {
-  EXPECT_THAT(mistakes("[tcp]\ncongestion_control = \"bbr\"\nsyn_cookies = \"always\""),
+  EXPECT_THAT(mistakes("[tcp]\ncongestion_control = \"bbr\""),
               testing::Each(HasSubstr("not available in this version")));
   for (const char* kind : {"iperf3", "iperf2", "pingpong", "forward"}) {
     const std::string text = std::string("[[service]]\nkind = \"") + kind + "\"\nport = 1";
