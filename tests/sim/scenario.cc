@@ -102,6 +102,19 @@ void marry(Plan& a, Plan& b) {
   b.peer_salt = a.salt;
 }
 
+/// A cookie is the whole memory of a handshake: when its ACK is lost, or late, nobody knows of it
+/// any more. Only paths that keep all packets in order are fair to it.
+void draw_cookies(Scenario& s) {
+  s.host[1].shard.syn_cookies = tcp::CookiePolicy::always;
+  for (LinkOptions& l : s.link) {
+    l.octets_per_s = 0;
+    l.loss = l.ack_loss = l.reorder = l.corrupt = 0;
+    l.burst = {};
+    l.ack_thinning = 1;
+    l.mtu = 0;
+  }
+}
+
 Scenario draw(Random& r, Instant start) {
   Scenario s;
   const bool v4 = chance(r, 0.7);
@@ -128,6 +141,7 @@ Scenario draw(Random& r, Instant start) {
     s.host[0].shard.tcp.keepalive_interval = 1s;
   }
   s.connections = chance(r, 0.8) ? 1 : between(r, 2, 4);
+  if (chance(r, 0.05)) draw_cookies(s);
   return s;
 }
 
