@@ -5,7 +5,17 @@
 
 namespace pollux::tcp {
 
-std::string_view to_string(CcKind k) { return k == CcKind::reno ? "reno" : "cubic"; }
+std::string_view to_string(CcKind k) {
+  switch (k) {
+    case CcKind::reno:
+      return "reno";
+    case CcKind::cubic:
+      return "cubic";
+    case CcKind::bbr:
+      return "bbr";
+  }
+  return "?";
+}
 
 std::uint32_t initial_window(std::uint32_t mss) {
   return std::min(10 * mss, std::max(2 * mss, 14600U));
@@ -13,6 +23,7 @@ std::uint32_t initial_window(std::uint32_t mss) {
 
 CongestionControl::CongestionControl(CcKind kind, std::uint32_t mss) : v_(Reno(mss)) {
   if (kind == CcKind::cubic) v_ = Cubic(mss);
+  if (kind == CcKind::bbr) v_ = Bbr(mss);
 }
 
 namespace {
@@ -26,9 +37,11 @@ std::uint64_t window_rate(std::uint64_t cwnd, Duration srtt, std::uint64_t perce
 
 }  // namespace
 
-/// Twice the window per round trip in slow start, 1.2 times after it: enough that pacing never
-/// keeps the window from growing, and little enough that no burst of a whole window leaves.
+/// BBR's is a part of its model. The others: twice the window per round trip in slow start, 1.2
+/// times after it: enough that pacing never keeps the window from growing, and little enough that
+/// no burst of a whole window leaves.
 std::uint64_t CongestionControl::pacing_rate(Duration srtt) const {
+  if (const auto* bbr = std::get_if<Bbr>(&v_)) return bbr->pacing_rate();
   return window_rate(cwnd(), srtt, cwnd() < ssthresh() / 2 ? 200 : 120);
 }
 

@@ -8,32 +8,15 @@
 #include <variant>
 
 #include "proto/base/time.h"
-#include "proto/tcp/rate.h"
+#include "proto/tcp/ack_event.h"
+#include "proto/tcp/bbr.h"
 
 namespace pollux::tcp {
 
-enum class CcKind : std::uint8_t { reno, cubic };
+enum class CcKind : std::uint8_t { reno, cubic, bbr };
 std::string_view to_string(CcKind k);
 
 inline constexpr std::uint64_t kUnpaced = UINT64_MAX;
-inline constexpr std::uint32_t kMaxCwnd = 1U << 30;  ///< the largest window RFC 7323 can offer
-
-/// What one acknowledgement did.
-struct AckEvent {
-  Instant now;
-  std::uint32_t acked = 0;      ///< octets newly acknowledged, cumulatively or by SACK
-  std::uint32_t in_flight = 0;  ///< octets outstanding before this ACK
-  std::uint32_t pipe = 0;       ///< octets in flight after this ACK and what it marked lost
-  std::uint32_t lost = 0;       ///< octets that this ACK marked lost
-  Duration srtt{};              ///< zero before the first sample
-  Duration rtt{};               ///< this ACK's sample, zero when there is none
-  Duration min_rtt{};           ///< of the connection, zero before the first sample
-  bool cwnd_limited = false;    ///< the sender was held by cwnd, not by data or window (RFC 7661)
-  bool round_start = false;     ///< first ACK of a new round trip (for HyStart++)
-  bool in_recovery = false;     ///< fast or RTO recovery goes on after this ACK
-  RateSample rate{};            ///< delivery rate; `interval` is zero when there is no sample
-};
-
 /// RFC 5681 slow start and congestion avoidance with byte counting (RFC 3465). Growth counts
 /// octets, never ACKs, so dividing ACKs gains nothing; the limit L is taken per acknowledged
 /// segment, because one ACK of ours answers a super-packet of up to 64 KB: an ACK of n segments
@@ -118,9 +101,6 @@ class Cubic {
   bool css_ = false;
 };
 
-/// Initial window: min(10 MSS, max(2 MSS, 14600)) (RFC 6928).
-std::uint32_t initial_window(std::uint32_t mss);
-
 class CongestionControl {
  public:
   CongestionControl(CcKind kind, std::uint32_t mss);
@@ -152,11 +132,11 @@ class CongestionControl {
   /// Octets per second at which to send; kUnpaced when it does not matter. `srtt` zero: not known.
   std::uint64_t pacing_rate(Duration srtt) const;
   /// The algorithm sets cwnd through a recovery itself; else PRR does (RFC 6937).
-  bool drives_recovery() const { return false; }
+  bool drives_recovery() const { return std::holds_alternative<Bbr>(v_); }
   CcKind kind() const { return static_cast<CcKind>(v_.index()); }
 
  private:
-  std::variant<Reno, Cubic> v_;
+  std::variant<Reno, Cubic, Bbr> v_;  ///< in the order of CcKind
 };
 
 }  // namespace pollux::tcp

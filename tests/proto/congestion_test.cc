@@ -43,13 +43,16 @@ TEST(InitialWindowTest, FollowsRfc6928) {
 }
 
 TEST(CongestionControlTest, PicksTheAlgorithm) {
-  for (const CcKind kind : {CcKind::reno, CcKind::cubic}) {
+  for (const CcKind kind : {CcKind::reno, CcKind::cubic, CcKind::bbr}) {
     const CongestionControl cc(kind, kMss);
     EXPECT_EQ(cc.kind(), kind);
     EXPECT_EQ(cc.cwnd(), 14600U);
+    EXPECT_EQ(cc.drives_recovery(), kind == CcKind::bbr);
+    EXPECT_EQ(cc.pacing_rate({}) == kUnpaced, kind != CcKind::bbr);
   }
   EXPECT_EQ(to_string(CcKind::reno), "reno");
   EXPECT_EQ(to_string(CcKind::cubic), "cubic");
+  EXPECT_EQ(to_string(CcKind::bbr), "bbr");
 }
 
 /// What both algorithms have in common.
