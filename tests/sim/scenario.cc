@@ -152,7 +152,9 @@ Duration transfer_time(const Scenario& s) {
     const auto octets = static_cast<std::int64_t>(p.octets * s.connections);
     d += p.read_pause * 9 / 8;  // the wheel may be late by an eighth
     if (p.read_quota != 0) {
-      d += p.read_every * (p.peer_octets / p.read_quota + 1) * 2;
+      // Each time it reads no more than a window full.
+      const std::size_t most = s.host[i].shard.tcp.receive_buffer;
+      d += p.read_every * (p.peer_octets / std::min(p.read_quota, most) + 1) * 2;
     }
     const tcp::Options& t = s.host[1 - i].shard.tcp;
     const auto window = std::min({t.receive_buffer, s.host[i].shard.tcp.send_buffer, 200U});
