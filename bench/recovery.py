@@ -26,6 +26,7 @@ from path import AB, BA, PEER, Path, tcp_info, use_congestion_control  # noqa: E
 MIB = 1 << 20
 BLOCK = bytes(MIB)
 QUEUE_MIN = 256 << 10
+LATE_SHARE_MAX = 0.05  # of the packets, sent on more than 1 ms after their time
 RESULTS = ROOT / "build" / "bench" / "recovery.json"
 
 
@@ -178,6 +179,8 @@ def void_because(wire, lost, octets):
         return f"a device dropped packets: {lost}"
     if wire["dropped"]["overflow"] or wire["dropped"]["refused"]:
         return f"the hop could not keep up: {wire['dropped']}"
+    if wire["late_packets"] > LATE_SHARE_MAX * wire["packets"]:
+        return f"the hop was late with {wire['late_packets']} of {wire['packets']} packets"
     return "" if octets else "nothing arrived"
 
 

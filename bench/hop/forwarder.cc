@@ -9,7 +9,8 @@
 namespace pollux::hop {
 namespace {
 
-constexpr int kBatch = 64;                  // packets read before others get their turn
+constexpr int kBatch = 64;  // packets read before others get their turn
+constexpr Duration kLate = 1ms;
 constexpr std::size_t kPacketMax = 65'535;  // what an IP packet can be
 
 nlohmann::ordered_json as_json(const LinkCounters& c) {
@@ -93,6 +94,7 @@ void Forwarder::send_due(std::size_t direction) {
   while (!line.heap.empty() && line.heap.front().release <= at) {
     std::pop_heap(line.heap.begin(), line.heap.end(), Later{});
     Pending& due = line.heap.back();
+    if (at - due.release > kLate) ++line.late;
     line.late_us_max = std::max(line.late_us_max, to_us(at - due.release));
     if (!devices_[1 - direction].write(due.bytes)) ++line.refused;
     spare_.push_back(std::move(due.bytes));
@@ -118,6 +120,7 @@ std::string Forwarder::report() const {
     direction = as_json(impairments_[d].counters());
     direction["dropped"]["overflow"] = lines_[d].overflow;
     direction["dropped"]["refused"] = lines_[d].refused;
+    direction["late_packets"] = lines_[d].late;
     direction["late_us_max"] = lines_[d].late_us_max;
   }
   return out.dump();

@@ -44,6 +44,7 @@ class Forwarder {
     std::vector<Pending> heap;
     std::uint64_t overflow = 0;  ///< dropped: too many under way
     std::uint64_t refused = 0;   ///< the device did not take it
+    std::uint64_t late = 0;      ///< sent more than kLate after their time
     std::int64_t late_us_max = 0;
   };
 

@@ -204,6 +204,7 @@ int parse_command_line(int argc, char** argv, Options& o) {
       ->expected(1)
       ->take_all();
   app.add_flag("--spare-handshake", spare, "Random loss leaves packets with SYN alone");
+  app.add_flag("--realtime", o.realtime, "Run before all ordinary programs (SCHED_RR)");
   for (const Setting& s : kSettings) add_setting(app, s, "", o, {0, 1});
   for (const Setting& s : kSettings) add_setting(app, s, "ab-", o, {0});
   for (const Setting& s : kSettings) add_setting(app, s, "ba-", o, {1});

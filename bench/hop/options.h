@@ -25,6 +25,7 @@ struct Options {
   std::uint32_t txqueuelen = 20'000;
   std::uint64_t seed = 1;
   std::size_t hold = 200'000;  ///< packets under way at most, both directions together
+  bool realtime = false;
 };
 
 /// Fills `options`. Returns -1 to go on, or the exit status: help was asked for, or a word is

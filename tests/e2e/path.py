@@ -49,7 +49,8 @@ class Hop:
 
     def __init__(self, a, b, *options):
         self._process = subprocess.Popen(
-            [HOP, "--a", a, "--b", b, "--txqueuelen", str(QUEUE), *map(str, options)],
+            [HOP, "--a", a, "--b", b, "--txqueuelen", str(QUEUE), "--realtime",
+             *map(str, options)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._rest = b""
         if self._line() != "ready":
