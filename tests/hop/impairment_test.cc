@@ -68,6 +68,12 @@ TEST(Impairment, AFullQueueDropsAndDrains) {
   }
 }
 
+TEST(Impairment, APacketThatDoesNotFitWhollyIsDropped) {
+  Path path({.rate = 8'000'000, .queue_octets = 2 * kSize - 1});
+  EXPECT_EQ(path.send(kStart).copies, 1u);
+  EXPECT_EQ(path.send(kStart).copies, 0u);
+}
+
 TEST(Impairment, LossComesNearItsRateAndIsTheSameFromTheSameSeed) {
   const LinkOptions options{.loss = 0.05};
   Path one(options, "", 7), same(options, "", 7), other(options, "", 8);
@@ -142,11 +148,15 @@ TEST(Impairment, ADuplicateTakesItsPlaceInTheQueue) {
 
 TEST(Impairment, TheHandshakeIsSparedWhenAsked) {
   for (const bool spare : {true, false}) {
-    Impairment path({.loss = 1, .spare_handshake = spare}, {}, 1);
-    test::Packet packet = test::syn();
-    EXPECT_EQ(path.on_packet(kStart, packet).copies, spare ? 1u : 0u);
-    packet = data(0, 10);
-    EXPECT_EQ(path.on_packet(kStart, packet).copies, 0u);
+    for (const LinkOptions& options :
+         {LinkOptions{.loss = 1, .spare_handshake = spare},
+          LinkOptions{.burst = {.to_bad = 1, .to_good = 0}, .spare_handshake = spare}}) {
+      Impairment path(options, {}, 1);
+      test::Packet packet = test::syn();
+      EXPECT_EQ(path.on_packet(kStart, packet).copies, spare ? 1u : 0u);
+      packet = data(0, 10);
+      EXPECT_EQ(path.on_packet(kStart, packet).copies, 0u);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // IPv4 packets with TCP as the hop would read them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "tests/hop/packets.h"
@@ -175,6 +176,18 @@ TEST(ScriptStrip, TakesTheOptionAndKeepsTheChecksumRight) {
     EXPECT_EQ(tcp.options.window_scale, 7);
     EXPECT_TRUE(wire::tcp_checksum_ok(test::kSender.addr, test::kReceiver.addr, segment));
   }
+}
+
+TEST(ScriptStrip, FindsAnOptionBehindOddPadding) {
+  test::Packet packet = test::syn();
+  const TcpView tcp = *view_tcp(packet);
+  const MutableBytes options = MutableBytes(packet).subspan(tcp.tcp_offset + wire::kTcpHeaderSize,
+                                                            tcp.tcp_size - wire::kTcpHeaderSize);
+  std::fill(options.begin(), options.end(), 1);  // NOP
+  options[1] = kOptionSackPermitted;
+  options[2] = 2;
+  EXPECT_TRUE(strip_options({parse_rule("a>b strip sack-permitted")}, tcp, packet));
+  EXPECT_TRUE(std::all_of(options.begin(), options.end(), [](auto o) { return o == 1; }));
 }
 
 TEST(ScriptStrip, LeavesOtherPacketsAlone) {
