@@ -39,8 +39,8 @@ constexpr Name<ChecksumMode> kChecksumModes[]{{"auto", ChecksumMode::auto_},
 constexpr Name<tcp::CookiePolicy> kSynCookies[]{{"auto", tcp::CookiePolicy::when_needed},
                                                 {"always", tcp::CookiePolicy::always},
                                                 {"never", tcp::CookiePolicy::never}};
-constexpr Name<tcp::CcKind> kCongestion[]{{"reno", tcp::CcKind::reno},
-                                          {"cubic", tcp::CcKind::cubic}};
+constexpr Name<tcp::CcKind> kCongestion[]{
+    {"reno", tcp::CcKind::reno}, {"cubic", tcp::CcKind::cubic}, {"bbr", tcp::CcKind::bbr}};
 constexpr Name<LogLevel> kLevels[]{{"trace", LogLevel::trace}, {"debug", LogLevel::debug},
                                    {"info", LogLevel::info},   {"warn", LogLevel::warn},
                                    {"error", LogLevel::error}, {"off", LogLevel::off}};
@@ -233,11 +233,8 @@ constexpr Key<Config> kKeys[] = {
     {"tun", "manage", "true or false", [](N n, Config& c) { return set_bool(n, c.tun.manage); }},
     {"tun", "txqueuelen", "1..1000000 (packets)",
      [](N n, Config& c) { return set_integer(n, 1, 1'000'000, c.tun.txqueuelen); }},
-    {"tcp", "congestion_control", R"("reno" or "cubic")",
-     [](N n, Config& c) {
-       if (is_text(n, "bbr")) return Fault{&n, true};
-       return set_name(n, kCongestion, c.tcp.congestion_control);
-     }},
+    {"tcp", "congestion_control", R"("reno", "cubic" or "bbr")",
+     [](N n, Config& c) { return set_name(n, kCongestion, c.tcp.congestion_control); }},
     {"tcp", "receive_buffer", kBufferRange,
      [](N n, Config& c) { return set_size(n, 4 * kKiB, kGiB, c.tcp.receive_buffer); }},
     {"tcp", "send_buffer", kBufferRange,
@@ -277,6 +274,12 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
        if (!text) return Fault{&n};
        s.address = IpAddr::parse(*text);
        return !text->empty() && !s.address ? Fault{&n} : Fault{};
+     }},
+    {"service", "congestion_control", R"("reno", "cubic", "bbr", or "" for that of [tcp])",
+     [](N n, ServiceConfig& s) {
+       s.congestion_control.reset();
+       if (is_text(n, "")) return Fault{};
+       return set_name(n, kCongestion, s.congestion_control.emplace());
      }},
     {"service", "root", R"(a folder to serve, or "" for the built-in pages)",
      [](N n, ServiceConfig& s) { return set_text(n, s.root); }},
@@ -582,7 +585,9 @@ Json prefixes(const std::vector<Prefix>& list) {
 Json service_json(const ServiceConfig& s) {
   Json out{{"kind", to_string(s.kind)},
            {"port", s.port},
-           {"address", s.address ? s.address->to_string() : ""}};
+           {"address", s.address ? s.address->to_string() : ""},
+           {"congestion_control",
+            s.congestion_control ? name_of(kCongestion, *s.congestion_control) : ""}};
   if (s.kind == ServiceKind::http) out["root"] = s.root;
   if (s.kind == ServiceKind::forward) out["to"] = s.to;
   return out;

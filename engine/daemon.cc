@@ -74,7 +74,8 @@ std::vector<ServiceOptions> service_options(const Config& c) {
     all.push_back({.kind = std::string(to_string(s.kind)),
                    .port = s.port,
                    .address = s.address ? s.address->to_string() : "",
-                   .root = s.root});
+                   .root = s.root,
+                   .congestion_control = s.congestion_control});
   }
   return all;
 }

@@ -20,11 +20,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "proto/base/addr.h"
 #include "proto/base/buffer.h"
 #include "proto/base/time.h"
+#include "proto/tcp/congestion.h"
 
 namespace pollux {
 
@@ -82,6 +84,8 @@ class Stream {
   bool write_shut() const;
 
   void set_nodelay(bool on);  ///< Nagle off (MUST-17)
+  /// Another algorithm from here on. It begins anew, with the initial window.
+  void set_congestion_control(tcp::CcKind kind);
   /// One on_timer at `deadline` (kNever cancels); one timer per connection.
   void set_timer(Instant deadline);
   /// The instant of this turn of the loop.
@@ -118,6 +122,13 @@ class Service {
   virtual void on_timer(Stream&) {}
   /// Last call. Nothing can be sent any more.
   virtual void on_closed(Stream&, CloseReason) {}
+
+  /// What connections of this service begin with; nullopt: what the shard's options say.
+  void set_congestion_control(std::optional<tcp::CcKind> kind) { congestion_control_ = kind; }
+  std::optional<tcp::CcKind> congestion_control() const { return congestion_control_; }
+
+ private:
+  std::optional<tcp::CcKind> congestion_control_;
 };
 
 }  // namespace pollux

@@ -56,7 +56,10 @@ struct ConnTimer : TimerNode {
 
 /// One connection with all that the shard keeps about it.
 struct ConnEntry : FlowEntry {
-  ConnEntry(const tcp::Conn& c, Service& s) : tcp(c), service(&s) { timer.owner = this; }
+  ConnEntry(const tcp::Conn& c, Service& s) : tcp(c), service(&s) {
+    timer.owner = this;
+    if (s.congestion_control()) tcp.set_congestion_control(*s.congestion_control());
+  }
   tcp::Conn tcp;
   Service* service;
   std::unique_ptr<Session> session;

@@ -60,6 +60,7 @@ void Stream::abort() {
 bool Stream::peer_closed() const { return entry_->tcp.peer_closed(); }
 bool Stream::write_shut() const { return entry_->tcp.write_shut(); }
 void Stream::set_nodelay(bool on) { entry_->tcp.set_nodelay(on); }
+void Stream::set_congestion_control(tcp::CcKind kind) { entry_->tcp.set_congestion_control(kind); }
 void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadline); }
 Instant Stream::now() const { return shard_->now(); }
 const Endpoint& Stream::local() const { return entry_->key.local; }

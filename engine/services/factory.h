@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "workers/service.h"
@@ -15,6 +16,7 @@ struct ServiceOptions {
   std::uint16_t port = 0;
   std::string address{};  ///< "": every address of the engine
   std::string root{};     ///< http: the folder to serve, "" for the built-in pages
+  std::optional<tcp::CcKind> congestion_control{};  ///< nullopt: that of all connections
 };
 
 /// A new service object, for one worker; nullptr for a kind that is not known. Throws

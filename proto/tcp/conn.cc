@@ -64,7 +64,7 @@ void Conn::take_syn_options(const wire::TcpHeader& syn) {
   const std::uint32_t peer = o.mss ? std::max<std::uint32_t>(*o.mss, kMinPeerMss) : default_mss_;
   const std::uint32_t options = ts_on_ ? 12U : 0U;  // MUST-16: less the options of every segment
   mss_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(peer, own_mss_) - options);
-  cc_ = CongestionControl(opt_->congestion_control, mss_);
+  cc_ = CongestionControl(cc_.kind(), mss_);
 }
 
 void Conn::move_to(State next) {

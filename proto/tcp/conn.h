@@ -115,6 +115,10 @@ class Conn {
   bool peer_closed() const { return fin_received_; }
   bool write_shut() const { return fin_queued_ || !may_send(state_); }
   void set_nodelay(bool on) { nodelay_ = on; }
+  /// Another algorithm from here on; it begins anew.
+  void set_congestion_control(CcKind k) {
+    if (k != cc_.kind()) cc_ = CongestionControl(k, mss_);
+  }
   /// False: the receive window grows no further (memory is short); an offered edge stays.
   void set_growth(bool allowed) { growth_allowed_ = allowed; }
 

@@ -140,8 +140,6 @@ TEST(Config, RefusesWrongValues) {
 }
 
 TEST(Config, SaysWhatIsNotAvailableYet) {
-  EXPECT_THAT(mistakes("[tcp]\ncongestion_control = \"bbr\""),
-              testing::Each(HasSubstr("not available in this version")));
   for (const char* kind : {"iperf3", "iperf2", "pingpong", "forward"}) {
     const std::string text = std::string("[[service]]\nkind = \"") + kind + "\"\nport = 1";
     EXPECT_THAT(mistakes(text), ElementsAre(HasSubstr("not available in this version"))) << kind;
@@ -164,6 +162,24 @@ TEST(Config, ServicesAreChecked) {
   EXPECT_THAT(mistakes(echo + "colour = 1"), ElementsAre(HasSubstr("f.toml:4:1: service.colour")));
   EXPECT_THAT(mistakes(echo + "address = \"9.9.9.9\""),
               ElementsAre(HasSubstr("within tun.address")));
+}
+
+TEST(Config, EveryServiceMayHaveItsCongestionControl) {
+  const std::string echo = "[[service]]\nkind = \"echo\"\nport = 7\n";
+  const ConfigResult r = parse_config(
+      "[tcp]\ncongestion_control = \"bbr\"\n" + echo + "congestion_control = \"reno\"\n" +
+          "[[service]]\nkind = \"discard\"\nport = 9\ncongestion_control = \"\"\n",
+      "f.toml");
+  ASSERT_THAT(r.mistakes, ElementsAre());
+  EXPECT_EQ(r.config.tcp.congestion_control, tcp::CcKind::bbr);
+  EXPECT_EQ(r.config.services[0].congestion_control, tcp::CcKind::reno);
+  EXPECT_EQ(r.config.services[1].congestion_control, std::nullopt);
+  EXPECT_EQ(to_json(r.config)["service"][0]["congestion_control"], "reno");
+  EXPECT_EQ(to_json(r.config)["service"][1]["congestion_control"], "");
+  EXPECT_EQ(parse_config(to_toml(r.config), "t.toml").config.services[0].congestion_control,
+            tcp::CcKind::reno);
+  EXPECT_THAT(mistakes(echo + "congestion_control = \"vegas\""),
+              ElementsAre(HasSubstr("service.congestion_control: expected \"reno\"")));
 }
 
 TEST(Config, OnePortOnTwoAddressesIsFine) {

@@ -20,6 +20,31 @@ TEST_F(ShardTest, opens_and_closes) {
   EXPECT_EQ(counters.memory_bytes.get(), 0U);
 }
 
+TEST_F(ShardTest, a_service_chooses_the_congestion_control_of_its_connections) {
+  using tcp::CcKind;
+  struct Chooser final : Service {
+    std::string_view name() const override { return "chooser"; }
+    void on_readable(Stream& s) override { s.set_congestion_control(CcKind::bbr); }
+  } chooser;
+  chooser.set_congestion_control(CcKind::reno);
+  shard().listen({{}, 80}, true, chooser);
+  const auto in_use = [this] {
+    std::vector<CcKind> kinds;
+    shard().for_each([&](const ConnEntry& e) { kinds.push_back(e.tcp.congestion_control()); });
+    return kinds;
+  };
+  open();
+  EXPECT_EQ(in_use(), std::vector{CcKind::cubic}) << "what the options say";
+  segment(header(flag::rst, 101, 0));
+  segment(header(flag::syn, 100, 0, 1000, 80));
+  iss = port.sent.back().tcp.seq.raw();
+  segment(header(flag::ack, 101, iss + 1, 1000, 80));
+  EXPECT_EQ(in_use(), std::vector{CcKind::reno});
+  segment(header(flag::ack, 101, iss + 1, 1000, 80), 50);
+  EXPECT_EQ(in_use(), std::vector{CcKind::bbr}) << "chosen by the connection";
+  taken += 4;
+}
+
 TEST_F(ShardTest, unknown_port_is_answered_by_rst) {
   segment(header(flag::syn, 100, 0, 1000, 9));
   ASSERT_EQ(port.sent.size(), 1U);
