@@ -35,7 +35,7 @@ void Shard::remove(ConnEntry& e) {
 
 /// The application has read all and was told; only 2 MSL are left to wait.
 bool Shard::may_retire(const ConnEntry& e) const {
-  return e.tcp.state() == tcp::State::time_wait && e.finished && e.tcp.readable() == 0;
+  return e.tcp.state() == tcp::State::time_wait && e.finished;
 }
 
 void Shard::retire(ConnEntry& e) {

@@ -331,19 +331,20 @@ TEST_F(HandshakeTest, cookies_are_accepted_only_after_cookies_were_sent) {
   wire::TcpHeader ack = ack_of_last();
   // The same secret, but a shard that is in no need: the ACK is not even looked at.
   options.syn_cookies = tcp::CookiePolicy::when_needed;
+  BufferPool pool({.slot_size = 65536, .max_slots = 4, .chunk_slots = 4});
   RecordingPort other_port;
   WorkerCounters other_counters;
   Shard other(options, other_port, other_counters, now);
   Recorder other_service;
   other.listen({{}, kPort}, true, other_service);
-  BufferPool pool({.slot_size = 65536, .max_slots = 4, .chunk_slots = 4});
   const auto octets = tcp_packet(ack, 0, kThere, kHere);
   Buffer* b = pool.alloc();
   b->refs = 1;
   std::memcpy(b->data, octets.data(), octets.size());
   other.on_packet(now, {.buffer = b, .length = static_cast<std::uint32_t>(octets.size())});
   EXPECT_EQ(other_counters.syn_cookies_validated.get(), 0U);
-  EXPECT_EQ(other_port.sent.back().tcp.flags, flag::rst);
+  ASSERT_EQ(other_port.sent.size(), 1U);
+  EXPECT_EQ(other_port.sent[0].tcp.flags, flag::rst);
 }
 
 TEST_F(HandshakeTest, cookie_beyond_the_connection_limit_is_dropped) {
