@@ -83,6 +83,7 @@ struct Siege {
     if (adversary.answers() > 3 * adversary.sent() + 100) throw Broken("the engine storms");
     opened = adversary.opened();
     host.shard.abort_all(net.now());
+    host.turn(net.now());  // they are gone after it
     net.run_to(net.now() + 5s);
     host.check_nothing_left();
     friend_host.check_nothing_left();
