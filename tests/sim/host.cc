@@ -107,6 +107,10 @@ void Host::check(ConnEntry& e) {
 Duration Host::longest_rto() const {
   Duration longest{};
   shard.for_each([&](ConnEntry& e) { longest = std::max(longest, e.tcp.info().rto); });
+  // A SYN-ACK waits a second at first, then twice as long each time (RFC 6298 (2.1), (5.5)).
+  shard.for_each_half_open([&](const HalfOpen& r, Instant) {
+    longest = std::max<Duration>(longest, std::min<Duration>(1s * (1 << r.attempt), 60s));
+  });
   return longest;
 }
 
