@@ -24,6 +24,7 @@ Conn Conn::active(const Options& o, const Setup& s, Instant now) {
   Conn c(o, s);
   c.move_to(State::syn_sent);
   c.syn_pending_ = true;
+  c.ecn_on_ = o.ecn_request;
   (void)now;
   return c;
 }
@@ -65,6 +66,9 @@ void Conn::take_syn_options(const wire::TcpHeader& syn) {
   const std::uint32_t options = ts_on_ ? 12U : 0U;  // MUST-16: less the options of every segment
   mss_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(peer, own_mss_) - options);
   cc_ = CongestionControl(cc_.kind(), mss_);
+  constexpr std::uint8_t kAsks = wire::tcp_flag::ece | wire::tcp_flag::cwr;
+  const bool passive = !syn.has(wire::tcp_flag::ack);
+  if (passive) ecn_on_ = opt_->ecn && passive_ && (syn.flags & kAsks) == kAsks;
 }
 
 void Conn::move_to(State next) {
@@ -78,6 +82,7 @@ void Conn::close_with(CloseCause cause) {
   move_to(State::closed);
   events_ |= event::closed;
   rtx_at_ = ack_at_ = keepalive_at_ = kNever;
+  pace_blocked_ = tail_probe_pending_ = false;
   send_queue_.clear();
   board_.clear();
   assembler_.clear();
@@ -87,6 +92,7 @@ void Conn::close_with(CloseCause cause) {
 void Conn::enter_time_wait(Instant now) {
   move_to(State::time_wait);
   rtx_at_ = kNever;
+  pace_blocked_ = tail_probe_pending_ = false;
   keepalive_at_ = now + opt_->time_wait;
   send_queue_.clear();
   board_.clear();
@@ -161,23 +167,47 @@ void Conn::abort() {
 Conn::Info Conn::info() const {
   Info i;
   i.mss = mss_;
-  i.cwnd = cc_.cwnd();
+  i.cwnd = window();
   i.ssthresh = cc_.ssthresh();
   i.send_window = snd_.wnd;
   i.receive_window = distance(rcv_.nxt, rcv_.edge);
   i.in_flight = board_.pipe();
+  i.sacked = board_.sacked();
+  i.lost = board_.lost();
   i.bytes_sent = bytes_sent_;
   i.bytes_received = bytes_received_;
+  i.bytes_acked = send_queue_.begin();
+  i.bytes_retransmitted = stats_.bytes_retransmitted;
   i.retransmits = retransmits_;
+  i.bytes_lost = stats_.bytes_lost;
+  i.timeouts = stats_.timeouts;
+  i.recoveries = stats_.recoveries;
+  i.spurious_recoveries = stats_.spurious;
+  i.loss_probes = stats_.probes;
+  i.dsacks = stats_.dsacks;
+  i.delivery_rate = stats_.delivery_rate;
+  i.delivery_app_limited = stats_.rate_app_limited;
+  i.pacing_rate = pacing_rate_;
   i.out_of_order_bytes = assembler_.bytes();
   i.send_queue = send_queue_.size();
   i.receive_queue = rcv_queue_.size();
+  i.unsent = is_synchronized(state_) && !is_closed() ? unsent() : 0;
   i.rto = rtt_.rto();
   i.srtt = rtt_.srtt();
   i.rttvar = rtt_.rttvar();
   i.min_rtt = rtt_.min_rtt();
+  i.reordering_window =
+      rack_.window(i.min_rtt, i.srtt, in_recovery_ || rto_recovery_, board_.sacked() / mss_);
+  i.busy = stats_.busy;
+  i.window_limited = stats_.window_limited;
+  i.buffer_limited = stats_.buffer_limited;
+  i.back_offs = rtt_.back_offs();
   i.sack = sack_on_;
   i.timestamps = ts_on_;
+  i.ecn = ecn_on_;
+  i.reordering_seen = rack_.reordering_seen();
+  i.in_recovery = in_recovery_;
+  i.in_timeout = rto_recovery_;
   return i;
 }
 
@@ -187,7 +217,8 @@ void Conn::check_invariants() const {
   assert(cc_.cwnd() >= mss_ || is_closed());
   assert(board_.pipe() + board_.sacked() + board_.lost() == distance(snd_.una, snd_.nxt) ||
          is_closed() || state_ == State::time_wait);
-  assert(board_.empty() || rtx_at_ != kNever || syn_pending_ || board_.lost() > 0 || is_closed());
+  assert(board_.empty() || rtx_at_ != kNever || syn_pending_ || tail_probe_pending_ ||
+         board_.lost() > 0 || is_closed());
 }
 
 }  // namespace pollux::tcp

@@ -5,7 +5,8 @@
 //   poll_tx / take_events / deadline                what it wants: call until there is nothing
 //
 // It knows no addresses, buffers' pools or clocks. Input follows RFC 9293 3.10.7.4 step by step
-// (input.cc), output is output.cc, time is timers.cc, the user's calls are conn.cc.
+// (input.cc), what ACKs say about loss is recovery.cc, output is output.cc, time is timers.cc, the
+// user's calls are conn.cc.
 #pragma once
 
 #include <array>
@@ -20,10 +21,14 @@
 #include "proto/base/time.h"
 #include "proto/tcp/assembler.h"
 #include "proto/tcp/congestion.h"
+#include "proto/tcp/prr.h"
+#include "proto/tcp/rack.h"
+#include "proto/tcp/rate.h"
 #include "proto/tcp/rtt.h"
 #include "proto/tcp/scoreboard.h"
 #include "proto/tcp/slice_queue.h"
 #include "proto/tcp/state.h"
+#include "proto/tcp/undo.h"
 #include "proto/wire/tcp.h"
 
 namespace pollux::tcp {
@@ -42,6 +47,8 @@ struct Options {
   bool timestamps = true;
   bool sack = true;
   bool window_scaling = true;
+  bool ecn = true;           ///< accept ECN (RFC 3168) from a peer that asks for it
+  bool ecn_request = false;  ///< and ask for it in active opens
 };
 
 inline constexpr Duration kR2 = 300s;     ///< at least 100 s (SHLD-11)
@@ -50,7 +57,11 @@ inline constexpr Duration kChallengeInterval =
     500ms;  ///< one challenge ACK per connection (RFC 5961 7)
 inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
 inline constexpr std::uint32_t kMinPeerMss = 216;  ///< floor against SACK-panic patterns
-inline constexpr std::size_t kMaxParts = 48;       ///< pieces of payload in one segment
+/// Octets per second from which on a super-packet takes less than a tick of the timers.
+inline constexpr std::uint64_t kPacedMax = 1'000'000'000;
+inline constexpr Duration kPacedRttMin = 1ms;  ///< round trips from which on windows are paced
+inline constexpr Duration kPaceCredit = 1ms;   ///< what a late timer may catch up
+inline constexpr std::size_t kMaxParts = 48;   ///< pieces of payload in one segment
 
 /// What the connection is told about its path and identity when it is made.
 struct Setup {
@@ -67,6 +78,7 @@ struct SegmentOut {
   std::uint32_t payload_size = 0;
   std::uint16_t segment_size = 0;  ///< nonzero: a super-packet of segments of this size
   bool retransmission = false;
+  bool ecn_capable = false;  ///< the IP header says ECT(0)
   std::size_t part_count = 0;
   std::array<Bytes, kMaxParts> parts;
 };
@@ -91,9 +103,10 @@ class Conn {
 
   // --- events in
   /// A segment of this flow whose checksum is right. `segment_size`: GSO size, 0 for a plain one.
-  /// Returns why it was dropped, or nullopt when it was taken.
+  /// `congested`: the IP header says CE (RFC 3168). Returns why it was dropped, or nullopt when it
+  /// was taken.
   std::optional<DropReason> on_segment(Instant now, const wire::TcpHeader& h, Slice payload,
-                                       std::uint16_t segment_size);
+                                       std::uint16_t segment_size, bool congested = false);
   void on_timer(Instant now);
   /// An ICMP error that embeds `seq` of ours; `mss`: what fits the new path MTU (packet_too_big).
   void on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss);
@@ -135,13 +148,25 @@ class Conn {
   bool passive_open() const { return passive_; }
 
   // --- introspection
+  /// What Linux's tcp_info tells, in its terms. Octets, unless the name says otherwise.
   struct Info {
     std::uint32_t mss = 0, cwnd = 0, ssthresh = 0, send_window = 0, receive_window = 0;
-    std::uint32_t in_flight = 0;
-    std::uint64_t bytes_sent = 0, bytes_received = 0, retransmits = 0;
+    std::uint32_t in_flight = 0, sacked = 0, lost = 0;
+    std::uint64_t bytes_sent = 0, bytes_received = 0, bytes_acked = 0, bytes_retransmitted = 0;
+    std::uint64_t retransmits = 0;  ///< segments
+    std::uint64_t bytes_lost = 0;   ///< ever marked lost
+    std::uint32_t timeouts = 0, recoveries = 0, spurious_recoveries = 0, loss_probes = 0;
+    std::uint32_t dsacks = 0;           ///< D-SACK blocks received
+    std::uint64_t delivery_rate = 0;    ///< octets per second, the latest sample
+    std::uint64_t pacing_rate = 0;      ///< octets per second; kUnpaced
+    bool delivery_app_limited = false;  ///< of the latest sample
     std::size_t out_of_order_bytes = 0, send_queue = 0, receive_queue = 0;
-    Duration rto{}, srtt{}, rttvar{}, min_rtt{};
-    bool sack = false, timestamps = false;
+    std::size_t unsent = 0;
+    Duration rto{}, srtt{}, rttvar{}, min_rtt{}, reordering_window{};
+    Duration busy{}, window_limited{}, buffer_limited{};
+    unsigned back_offs = 0;
+    bool sack = false, timestamps = false, ecn = false, reordering_seen = false;
+    bool in_recovery = false, in_timeout = false;
   };
   Info info() const;
   std::uint32_t mss() const { return mss_; }
@@ -183,11 +208,7 @@ class Conn {
   Verdict process_text(Instant now, Incoming& in);     // seventh
   void check_fin(Instant now, const Incoming& in);     // eighth
   void take_syn_options(const wire::TcpHeader& syn);
-  void on_ack_advance(Instant now, const wire::TcpHeader& h);
-  void on_duplicate_ack(Instant now, const Incoming& in);
-  void detect_loss(Instant now);
-  void enter_recovery(Instant now);
-  void leave_recovery();
+  void take_congestion_marks(const Incoming& in);
   void update_send_window(const wire::TcpHeader& h);
   void on_window_opened();
   void on_established(Instant now);
@@ -197,12 +218,39 @@ class Conn {
   void deliver(Instant now, Slice data);
   void challenge_ack(Instant now);
   void acceptable_timestamp(const wire::TcpHeader& h);
+  void note_duplicate(Seq begin, Seq end);
+
+  // recovery.cc: what an ACK tells about what is in flight
+  void on_ack(Instant now, const Incoming& in);
+  std::uint32_t advance(Seq ack, Delivered& d);
+  const wire::SackBlock* find_dsack(const wire::TcpHeader& h) const;
+  void sample_rtt(const Delivered& d, bool advances);
+  void count_duplicate_ack(Instant now, const Incoming& in);
+  void judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered& d, bool advances);
+  void judge_timeout(Instant now, const Delivered& d, bool advances);
+  void judge_probe(Instant now, const wire::TcpHeader& h, const wire::SackBlock* dsack,
+                   bool advances);
+  void detect_loss(Instant now);
+  void note_lost(std::uint32_t octets);
+  void enter_recovery(Instant now);
+  void leave_recovery();
+  void undo_recovery();
+  void on_congestion_echo(Instant now);
+  void tell_congestion_control(Instant now, const Delivered& d, std::uint32_t in_flight);
   bool is_duplicate_ack(const Incoming& in) const;
+  std::uint32_t pipe() const { return board_.pipe() - std::min(board_.pipe(), dup_credit_); }
+  /// The congestion window of this moment.
+  std::uint32_t window() const {
+    return in_recovery_ && !cc_.drives_recovery() ? prr_.window() : cc_.cwnd();
+  }
 
   // output.cc
   bool emit_syn(Instant now, SegmentOut& out);
   bool emit_retransmission(Instant now, SegmentOut& out);
+  bool emit_loss_probe(Instant now, SegmentOut& out);
+  void emit_again(Instant now, TxRecord& r, SegmentOut& out);
   bool emit_new_data(Instant now, SegmentOut& out);
+  void send_new(Instant now, std::uint32_t size, bool fin, SegmentOut& out);
   bool emit_probe(Instant now, SegmentOut& out);
   bool emit_ack(Instant now, SegmentOut& out);
   bool emit_reset(SegmentOut& out);
@@ -214,12 +262,18 @@ class Conn {
   std::uint32_t unsent() const;
   std::uint32_t usable_window() const;
   std::uint32_t super_size() const;  ///< octets of the largest super-packet, whole segments
+  bool is_paced() const;
+  bool paced(Instant now);
+  void fill_sack(wire::TcpOptions& options);
+  void pace(Instant now, std::uint32_t octets);
+  void note_limit(Instant now);
   /// Of the first octet in the send queue. Not una == iss: that comes again every 4 GiB.
   Seq data_una() const { return syn_acked_ ? snd_.una : snd_.una + 1; }
   std::uint32_t ts_now(Instant now) const;
 
   // timers.cc
   void arm_retransmission(Instant now);
+  bool may_probe() const;
   void on_retransmission_timeout(Instant now);
   void on_persist(Instant now);
   void on_keepalive(Instant now);
@@ -256,13 +310,32 @@ class Conn {
   Scoreboard board_;
   RttEstimator rtt_;
   CongestionControl cc_;
+  Rack rack_;
+  LossProbe probe_;
+  Prr prr_;
+  Undo undo_;
+  RateSampler rate_;
 
-  Instant rtx_at_ = kNever;        ///< retransmission or persist timer
+  /// One timer for all that waits for an ACK (RFC 8985 8).
+  enum class Wait : std::uint8_t { retransmit, reorder, probe, persist };
+  Instant rtx_at_ = kNever;
   Instant ack_at_ = kNever;        ///< delayed ACK
   Instant keepalive_at_ = kNever;  ///< keep-alive, or end of TIME-WAIT
   Instant stuck_since_ = kNever;   ///< first time-out without progress (R2)
   Instant challenge_after_{};      ///< no challenge ACK before
   Instant last_data_sent_{};
+  Instant pace_at_{};  ///< the next paced segment goes out then
+  std::uint64_t pacing_rate_ = kUnpaced;
+
+  /// What only info() tells.
+  struct {
+    std::uint64_t bytes_retransmitted = 0, bytes_lost = 0;
+    std::uint64_t delivery_rate = 0;
+    Instant limit_since{};
+    Duration busy{}, window_limited{}, buffer_limited{};
+    std::uint32_t timeouts = 0, recoveries = 0, spurious = 0, probes = 0, dsacks = 0;
+    bool rate_app_limited = false;
+  } stats_;
 
   Seq fin_at_;                    ///< sequence number of the peer's FIN, once known
   Seq recover_;                   ///< recovery ends when this is acknowledged
@@ -272,6 +345,9 @@ class Conn {
   std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
   std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
   std::uint32_t round_end_raw_ = 0;
+  std::uint32_t lost_unreported_ = 0;  ///< octets marked lost since congestion control was told
+  Seq ecn_recover_;                    ///< one reaction to ECE until this is acknowledged
+  wire::SackBlock dsack_{};            ///< octets that came twice: to be told (RFC 2883)
   std::uint64_t bytes_sent_ = 0, bytes_received_ = 0, retransmits_ = 0;
   std::uint32_t max_payload_;
   std::uint16_t mss_;
@@ -289,8 +365,14 @@ class Conn {
   bool ack_now_ = false, syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
   bool fin_queued_ = false, fin_sent_ = false, fin_acked_ = false, fin_received_ = false;
   bool fin_known_ = false, keepalive_probe_ = false, scaling_on_ = false;
+  Wait waits_for_ = Wait::retransmit;
+  Frto frto_ = Frto::off;
+  enum class Limit : std::uint8_t { idle, busy, window, buffer };
+  Limit limit_ = Limit::idle;
   bool first_retransmission_ = false, syn_acked_ = false;
-  bool in_recovery_ = false, rto_recovery_ = false, persist_ = false;
+  bool in_recovery_ = false, rto_recovery_ = false;
+  bool tail_probe_pending_ = false, pace_blocked_ = false;
+  bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
   bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, cwnd_limited_ = false;
 };
 

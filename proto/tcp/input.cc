@@ -3,29 +3,20 @@
 #include <algorithm>
 #include <cassert>
 
-#include "proto/tcp/conn.h"
+#include "proto/tcp/incoming.h"
 
 namespace pollux::tcp {
 
 namespace flag = wire::tcp_flag;
 
-struct Conn::Incoming {
-  const wire::TcpHeader& h;
-  Slice data;
-  std::uint16_t segment_size;  ///< octets of one segment of a super-packet
-  Seq seq;                     ///< of data's first octet, after trimming
-  bool fin;
-
-  std::uint32_t length() const { return data.size() + (fin ? 1U : 0U); }
-};
-
 std::optional<DropReason> Conn::on_segment(Instant now, const wire::TcpHeader& h, Slice payload,
-                                           std::uint16_t segment_size) {
+                                           std::uint16_t segment_size, bool congested) {
   Incoming in{.h = h,
               .data = std::move(payload),
               .segment_size = segment_size,
               .seq = h.seq,
-              .fin = h.has(flag::fin)};
+              .fin = h.has(flag::fin),
+              .congested = congested};
   touch_keepalive(now);
   if (state_ == State::established && predict(now, in)) return std::nullopt;
   if (state_ == State::syn_sent) return in_syn_sent(now, in);
@@ -39,7 +30,8 @@ bool Conn::predict(Instant now, const Incoming& in) {
   const wire::TcpHeader& h = in.h;
   constexpr std::uint8_t kPlain = flag::ack | flag::psh;
   if ((h.flags & ~flag::psh) != flag::ack || (h.flags & ~kPlain) != 0) return false;
-  if (h.seq != rcv_.nxt || in_recovery_ || rto_recovery_ || persist_ || fin_known_) return false;
+  if (h.seq != rcv_.nxt || in_recovery_ || rto_recovery_ || fin_known_) return false;
+  if (waits_for_ == Wait::persist) return false;
   if (h.options.sack_count != 0 || !assembler_.empty()) return false;
   if (ts_on_) {
     if (!h.options.timestamps) return false;
@@ -49,7 +41,8 @@ bool Conn::predict(Instant now, const Incoming& in) {
   if (in.data.size() > distance(rcv_.nxt, rcv_.edge)) return false;
   if (h.ack == snd_.una && in.data.empty()) return false;
   acceptable_timestamp(h);
-  if (h.ack > snd_.una) on_ack_advance(now, h);
+  if (ecn_on_) take_congestion_marks(in);
+  if (h.ack > snd_.una) on_ack(now, in);
   update_send_window(h);
   dup_acks_ = 0;
   if (in.data.empty()) return true;
@@ -87,9 +80,12 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
     syn_pending_ = true;
     return std::nullopt;
   }
-  const auto acked = board_.on_ack(h.ack, now, mss_);
+  Delivered acked{.now = now};
+  board_.on_ack(h.ack, acked);
   if (acked.rtt > Duration::zero() && !acked.retransmitted) rtt_.sample(acked.rtt);
   if (acked.retransmitted) rtt_.syn_timed_out();
+  const std::uint8_t ecn = h.flags & (flag::ece | flag::cwr);
+  ecn_on_ = ecn_on_ && ecn == flag::ece && !acked.retransmitted;
   snd_.una = h.ack;
   syn_acked_ = true;
   snd_.wnd = snd_.max_wnd = h.window;  // of a SYN: never scaled
@@ -125,10 +121,23 @@ Conn::Verdict Conn::in_synchronized(Instant now, Incoming& in) {
   if (auto v = check_syn(now, in)) return v;
   if (auto v = check_ack(now, in)) return v;
   if (is_closed()) return std::nullopt;
+  if (ecn_on_) take_congestion_marks(in);
   check_urgent(in);
   if (auto v = process_text(now, in)) return v;
   check_fin(now, in);
   return std::nullopt;
+}
+
+/// RFC 3168 6.1.3: a CE mark is echoed in every ACK until the peer says CWR.
+void Conn::take_congestion_marks(const Incoming& in) {
+  if (in.h.has(flag::cwr)) ecn_echo_ = false;
+  if (!in.congested) return;
+  ecn_echo_ = ack_now_ = true;
+}
+
+/// RFC 2883 4: the next ACK tells which octets came twice.
+void Conn::note_duplicate(Seq begin, Seq end) {
+  if (sack_on_ && begin < end) dsack_ = {begin, end};
 }
 
 /// First: Table 6, PAWS in front of it (RFC 7323 5.3), and trimming to the window.
@@ -163,6 +172,7 @@ Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
       return std::nullopt;
     }
     const bool old = end <= rcv_.nxt && length > 0;
+    if (old) note_duplicate(in.seq, in.seq + in.data.size());
     // Two ends that disagree must not storm each other with empty ACKs.
     if (length > 0) {
       ack_now_ = true;
@@ -175,6 +185,7 @@ Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
   acceptable_timestamp(h);
   if (in.seq < rcv_.nxt) {  // what was received before is cut off
     const std::uint32_t old = distance(in.seq, rcv_.nxt);
+    note_duplicate(in.seq, in.seq + std::min(old, in.data.size()));
     in.data.remove_prefix(std::min(old, in.data.size()));
     in.seq = rcv_.nxt;
     if (old > 0) ack_now_ = true;
@@ -238,15 +249,10 @@ Conn::Verdict Conn::check_ack(Instant now, const Incoming& in) {
     challenge_ack(now);
     return DropReason::tcp_bad_ack;
   }
-  if (h.ack > snd_.una) {
-    if (sack_on_ && h.options.sack_count > 0) {
-      board_.on_sack({h.options.sack, h.options.sack_count}, now, mss_);
-    }
-    on_ack_advance(now, h);
-  } else if (h.ack == snd_.una) {
-    if (snd_.wnd == 0) stuck_since_ = kNever;  // probes are answered: stay open (MUST-37)
-    on_duplicate_ack(now, in);
+  if (h.ack == snd_.una && snd_.wnd == 0) {
+    stuck_since_ = kNever;  // probes are answered: stay open (MUST-37)
   }
+  if (h.ack >= snd_.una) on_ack(now, in);
   if (h.ack >= snd_.una) update_send_window(h);
   arm_retransmission(now);
   if (fin_sent_ && !fin_acked_ && snd_.una == snd_.nxt) on_our_fin_acked(now);
@@ -264,116 +270,21 @@ void Conn::update_send_window(const wire::TcpHeader& h) {
   snd_.max_wnd = std::max(snd_.max_wnd, snd_.wnd);
   snd_.wl1 = h.seq;
   snd_.wl2 = h.ack;
-  if (snd_.wnd > before && (persist_ || before == 0)) on_window_opened();
+  const bool persist = waits_for_ == Wait::persist;
+  if (snd_.wnd > before && (persist || before == 0)) on_window_opened();
 }
 
 /// Probing ends. What is in flight went into a closed window (a probe, or the window shrank): it
 /// was not taken, and is sent again now and not after a time-out that had backed off.
 void Conn::on_window_opened() {
-  persist_ = probe_pending_ = false;
+  probe_pending_ = false;
+  waits_for_ = Wait::retransmit;
   rtx_at_ = stuck_since_ = kNever;
   rtt_.reset_back_off();
   if (!board_.empty()) {
-    board_.mark_all_lost();
+    note_lost(board_.mark_all_lost());
     first_retransmission_ = true;
   }
-}
-
-void Conn::on_ack_advance(Instant now, const wire::TcpHeader& h) {
-  const std::uint32_t in_flight = board_.pipe();
-  const Seq before = snd_.una;
-  const Scoreboard::Acked acked = board_.on_ack(h.ack, now, mss_);
-  snd_.una = h.ack;
-  std::uint32_t octets = distance(before, h.ack);
-  if (!syn_acked_) {
-    --octets;
-    syn_acked_ = true;
-    if (acked.retransmitted) rtt_.syn_timed_out();
-  }
-  octets = std::min<std::uint32_t>(octets, static_cast<std::uint32_t>(send_queue_.size()));
-  send_queue_.pop(octets);
-  // Karn; and what waited behind a hole until its retransmission came tells no round trip either.
-  if (acked.rtt > Duration::zero() && !acked.retransmitted) {
-    rtt_.sample(acked.rtt);
-  } else if (!acked.retransmitted) {
-    rtt_.reset_back_off();
-  }
-  stuck_since_ = kNever;
-  dup_acks_ = 0;
-  // A partial ACK covers one retransmission, and octets whose duplicate ACKs were counted before.
-  dup_credit_ = dup_credit_ + mss_ > octets ? dup_credit_ + mss_ - octets : 0;
-  dup_credit_ = in_recovery_ ? std::min(dup_credit_, board_.pipe()) : 0;
-  const bool round = static_cast<std::int32_t>(h.ack.raw() - round_end_raw_) >= 0;
-  if (round) round_end_raw_ = snd_.nxt.raw();
-  if ((in_recovery_ || rto_recovery_) && h.ack >= recover_) leave_recovery();
-  recover_ = max(recover_, h.ack);  // never 2^31 behind
-  if (in_recovery_) {
-    // A partial ACK: the next hole is lost as well (RFC 6582 3.2; RFC 6675 finds it by SACK).
-    if (!sack_on_) {
-      board_.mark_head_lost(mss_);
-      first_retransmission_ = true;
-    }
-    detect_loss(now);
-  } else {
-    cc_.on_ack({.now = now,
-                .acked = octets,
-                .in_flight = in_flight,
-                .srtt = rtt_.srtt(),
-                .rtt = acked.rtt,
-                .cwnd_limited = cwnd_limited_ || rto_recovery_,
-                .round_start = round});
-    if (round) cwnd_limited_ = false;
-    if (sack_on_ && board_.sacked() > 0) detect_loss(now);
-  }
-  if (want_writable_ && send_room() >= opt_->send_buffer / 4) {
-    want_writable_ = false;
-    events_ |= event::writable;
-  }
-  rtx_at_ = kNever;
-  arm_retransmission(now);
-}
-
-/// RFC 5681 2: a duplicate ACK carries no data, does not move the window, and something is out.
-bool Conn::is_duplicate_ack(const Incoming& in) const {
-  return in.data.empty() && !in.fin && !board_.empty() && in.h.ack == snd_.una &&
-         (std::uint32_t{in.h.window} << snd_.shift) == snd_.wnd;
-}
-
-void Conn::on_duplicate_ack(Instant now, const Incoming& in) {
-  const wire::TcpHeader& h = in.h;
-  if (sack_on_) {
-    if (h.options.sack_count == 0 || board_.empty()) return;
-    board_.on_sack({h.options.sack, h.options.sack_count}, now, mss_);
-    detect_loss(now);
-    return;
-  }
-  if (!is_duplicate_ack(in)) return;
-  if (dup_acks_ < 255) ++dup_acks_;
-  dup_credit_ = std::min(dup_credit_ + mss_, board_.pipe());
-  if (dup_acks_ == 3 && !in_recovery_ && !rto_recovery_ && snd_.una >= recover_) {
-    enter_recovery(now);
-    board_.mark_head_lost(mss_);
-  }
-}
-
-/// RFC 6675 5 (1), (2): DupThresh segments' worth of SACKed octets above a hole make it lost.
-void Conn::detect_loss(Instant now) {
-  if (!sack_on_) return;
-  const bool found = board_.mark_lost_by_sack(3U * mss_);
-  if (found && !in_recovery_ && !rto_recovery_) enter_recovery(now);
-}
-
-void Conn::enter_recovery(Instant now) {
-  in_recovery_ = true;
-  first_retransmission_ = true;
-  recover_ = snd_.nxt;
-  cc_.on_loss(now, distance(snd_.una, snd_.nxt));
-}
-
-void Conn::leave_recovery() {
-  in_recovery_ = rto_recovery_ = false;
-  recover_ = snd_.una;
-  dup_credit_ = 0;
 }
 
 void Conn::on_our_fin_acked(Instant now) {
@@ -423,7 +334,10 @@ Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
   }
   const auto stored = assembler_.insert(in.seq, in.data);
   if (stored == Assembler::Insert::no_room) return DropReason::tcp_ooo_limit;
-  if (stored == Assembler::Insert::duplicate && !in.fin) return DropReason::tcp_duplicate;
+  if (stored == Assembler::Insert::duplicate) {
+    note_duplicate(in.seq, in.seq + in.data.size());
+    if (!in.fin) return DropReason::tcp_duplicate;
+  }
   return std::nullopt;
 }
 
@@ -519,7 +433,7 @@ void Conn::on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss) {
              mss - options < mss_) {
     mss_ = static_cast<std::uint16_t>(mss - options);
     cc_.set_mss(mss_);
-    board_.mark_all_lost();
+    note_lost(board_.mark_all_lost());
     rto_recovery_ = true;
     recover_ = snd_.nxt;
     (void)now;

@@ -1,5 +1,5 @@
-// Segment output: one segment a call, most urgent first: RST, SYN, what was lost, new data, FIN, a
-// window probe, a bare ACK. What leaves acknowledges all that came (MUST-58).
+// Segment output: one segment a call, most urgent first: RST, SYN, what was lost, a loss probe, new
+// data, FIN, a window probe, a bare ACK. What leaves acknowledges all that came (MUST-58).
 #include <algorithm>
 #include <cassert>
 
@@ -13,7 +13,7 @@ bool Conn::poll_tx(Instant now, SegmentOut& out) {
   out.header = {};
   out.payload_size = 0;
   out.segment_size = 0;
-  out.retransmission = false;
+  out.retransmission = out.ecn_capable = false;
   out.part_count = 0;
   if (rst_pending_) return emit_reset(out);
   if (state_ == State::closed || state_ == State::listen) return false;
@@ -22,10 +22,16 @@ bool Conn::poll_tx(Instant now, SegmentOut& out) {
     return ack_now_ && state_ == State::syn_received && emit_ack(now, out);
   }
   // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
-  if (dup_acks_owed_ > 0 || (ack_now_ && !assembler_.empty())) return emit_ack(now, out);
-  if (emit_retransmission(now, out) || emit_new_data(now, out) || emit_probe(now, out)) return true;
+  const bool blocks = !assembler_.empty() || dsack_.begin != dsack_.end;
+  if (dup_acks_owed_ > 0 || (ack_now_ && blocks)) return emit_ack(now, out);
+  pace_blocked_ = false;
+  if (emit_retransmission(now, out) || emit_loss_probe(now, out) || emit_new_data(now, out) ||
+      emit_probe(now, out)) {
+    return true;
+  }
   if (ack_now_ || keepalive_probe_) return emit_ack(now, out);
   arm_retransmission(now);
+  note_limit(now);
   return false;
 }
 
@@ -44,6 +50,7 @@ void Conn::fill_header(Instant now, Seq seq, std::uint8_t flags, SegmentOut& out
     const bool syn = (flags & flag::syn) != 0;
     h.window = static_cast<std::uint16_t>(std::min(syn ? window : window >> rcv_.shift, 65535U));
   }
+  if (ecn_echo_ && (flags & (flag::ack | flag::syn)) == flag::ack) h.flags |= flag::ece;
   if (ts_on_ || ((flags & flag::syn) != 0 && state_ == State::syn_sent && opt_->timestamps)) {
     h.options.timestamps = wire::TcpTimestamps{ts_now(now), ts_recent_};
   }
@@ -93,23 +100,71 @@ bool Conn::emit_syn(Instant now, SegmentOut& out) {
   }
   h.options.sack_permitted = offer ? opt_->sack : sack_on_;
   if (board_.empty()) {
-    board_.on_sent(snd_.iss, 1, now);
+    board_.on_sent(snd_.iss, 1, now, rate_.stamp(now, 0, 1));
     snd_.nxt = snd_.iss + 1;
+    // RFC 3168 6.1.1; a SYN that is sent again asks no more: a middlebox may have eaten it.
+    if (ecn_on_) h.flags |= acks ? flag::ece : flag::ece | flag::cwr;
   } else {
     board_.mark_all_lost();
     if (TxRecord* r = board_.next_lost(1, 1)) board_.on_retransmitted(*r, now);
     out.retransmission = true;
     ++retransmits_;
+    ecn_on_ = ecn_on_ && acks;
   }
   if (acks) after_ack_sent();
   arm_retransmission(now);
   return true;
 }
 
-/// Without offload a packet is one segment, also when the peer's segments are much smaller.
+/// Without offload a packet is one segment, also when the peer's segments are much smaller. A paced
+/// super-packet is what leaves in about a millisecond, as TSO autosizing does.
 std::uint32_t Conn::super_size() const {
   if (max_payload_ <= own_mss_) return mss_;
-  return std::max<std::uint32_t>(max_payload_ / mss_, 1U) * mss_;
+  std::uint64_t most = max_payload_;
+  if (is_paced()) most = std::clamp<std::uint64_t>(pacing_rate_ / 1024, 2U * mss_, max_payload_);
+  return std::max<std::uint32_t>(static_cast<std::uint32_t>(most) / mss_, 1U) * mss_;
+}
+
+/// Pacing matters where the gaps between super-packets are longer than the timers are coarse, and
+/// for windows that no short round trip spreads; BBR is nothing without it.
+bool Conn::is_paced() const {
+  return pacing_rate_ < kPacedMax && (cc_.drives_recovery() || rtt_.srtt() >= kPacedRttMin);
+}
+
+/// True when the next segment must wait for its time.
+bool Conn::paced(Instant now) {
+  pace_blocked_ = is_paced() && pace_at_ > now;
+  return pace_blocked_;
+}
+
+/// A segment went out; a late timer may catch up by one quantum.
+void Conn::pace(Instant now, std::uint32_t octets) {
+  if (!is_paced()) return;
+  const auto gap = static_cast<std::int64_t>(std::uint64_t{octets} * 1'000'000'000 /
+                                             std::max<std::uint64_t>(pacing_rate_, 1));
+  pace_at_ = std::max(pace_at_, now - kPaceCredit) + Duration(gap);
+}
+
+/// What keeps the connection from sending more, for info(); and the rate sampler must know when it
+/// is the application.
+void Conn::note_limit(Instant now) {
+  const std::uint32_t left = is_synchronized(state_) ? unsent() : 0;
+  Limit limit = Limit::busy;
+  if (board_.empty() && left == 0) {
+    limit = Limit::idle;
+  } else if (left > 0 && usable_window() < std::min<std::uint32_t>(left, mss_)) {
+    limit = Limit::window;
+  } else if (left == 0 && send_queue_.size() >= opt_->send_buffer) {
+    limit = Limit::buffer;
+  }
+  if (left < mss_ && board_.lost() == 0 && pipe() < window()) rate_.on_app_limited(board_.pipe());
+  if (limit == limit_) return;
+  const Duration spent = now - stats_.limit_since;
+  if (limit_ != Limit::idle) stats_.busy += spent;
+  if (limit_ == Limit::window) stats_.window_limited += spent;
+  if (limit_ == Limit::buffer) stats_.buffer_limited += spent;
+  stats_.limit_since = now;
+  limit_ = limit;
 }
 
 std::uint32_t Conn::fill_data(Seq at, std::uint32_t size, SegmentOut& out) const {
@@ -120,32 +175,59 @@ std::uint32_t Conn::fill_data(Seq at, std::uint32_t size, SegmentOut& out) const
 }
 
 bool Conn::emit_retransmission(Instant now, SegmentOut& out) {
-  if (board_.lost() == 0) return false;
-  const std::uint32_t pipe = board_.pipe() - std::min(board_.pipe(), dup_credit_);
-  const std::uint32_t cwnd = cc_.cwnd();
+  if (board_.lost() == 0 || frto_ == Frto::new_sent) return false;
+  const std::uint32_t cwnd = window();
   // The first retransmission of a recovery goes out whatever cwnd says (RFC 6675 5 (4.3)), and one
   // segment is all that a closed window is asked with.
-  const std::uint32_t room = cwnd > pipe && snd_.wnd > 0 ? cwnd - pipe : 0;
-  if (room < mss_ && !first_retransmission_) return false;
+  const std::uint32_t room = cwnd > pipe() && snd_.wnd > 0 ? cwnd - pipe() : 0;
+  if (!first_retransmission_ && (room < mss_ || paced(now))) return false;
   first_retransmission_ = false;
   TxRecord* r = board_.next_lost(std::min(std::max<std::uint32_t>(room, mss_), super_size()), mss_);
   if (r == nullptr) return false;
+  emit_again(now, *r, out);
+  return true;
+}
+
+void Conn::emit_again(Instant now, TxRecord& record, SegmentOut& out) {
+  TxRecord* r = &record;
   const bool fin = fin_sent_ && r->end() == snd_.nxt;
   const std::uint32_t data = r->size - (fin ? 1U : 0U);
   const std::uint32_t got = fill_data(r->begin, data, out);
-  bool with_fin = fin;
-  if (got < data) {
-    r = &board_.shorten(*r, got);
-    with_fin = false;
-  }
+  const bool with_fin = fin && got == data;
+  if (got < data) r = &board_.shorten(*r, got);
   fill_header(now, r->begin,
               static_cast<std::uint8_t>(flag::ack | flag::psh | (with_fin ? flag::fin : 0)), out);
   if (got == 0) out.header.flags = static_cast<std::uint8_t>(out.header.flags & ~flag::psh);
   out.retransmission = true;
   retransmits_ += got == 0 ? 1U : (got + mss_ - 1U) / mss_;
-  board_.on_retransmitted(*r, now);
+  stats_.bytes_retransmitted += got;
+  undo_.on_retransmitted(r->size, ts_now(now));
+  if (in_recovery_) prr_.on_sent(r->size);
+  board_.on_retransmitted(*r, now, rate_.stamp(now, board_.pipe(), r->size));
+  pace(now, got);
   after_ack_sent();
   arm_retransmission(now);
+}
+
+/// RFC 8985 7.3: one segment of new data, or the last one again, whatever cwnd says, so that its
+/// ACK tells what became of the tail.
+bool Conn::emit_loss_probe(Instant now, SegmentOut& out) {
+  if (!tail_probe_pending_) return false;
+  tail_probe_pending_ = false;
+  if (board_.empty() || board_.lost() > 0) return false;
+  const std::uint32_t fresh = std::min({unsent(), usable_window(), std::uint32_t{mss_}});
+  TxRecord* tail = fresh == 0 || fin_sent_ ? board_.tail(mss_) : nullptr;
+  if (tail != nullptr) {
+    emit_again(now, *tail, out);
+  } else if (fresh > 0 && !fin_sent_) {
+    send_new(now, fresh, fin_queued_ && fresh == unsent(), out);
+  } else {
+    return false;
+  }
+  ++stats_.probes;
+  probe_ = {.end = snd_.nxt, .out = true, .retransmission = out.retransmission};
+  rtx_at_ = kNever;
+  arm_retransmission(now);  // probe_.out: the next is the time-out
   return true;
 }
 
@@ -166,12 +248,11 @@ std::uint32_t Conn::usable_window() const {
 std::uint32_t Conn::sendable() {
   const std::uint32_t left = unsent();
   if (left == 0) return 0;
-  const std::uint32_t pipe = board_.pipe() - std::min(board_.pipe(), dup_credit_);
-  const std::uint32_t cwnd = cc_.cwnd();
-  const std::uint32_t room = cwnd > pipe ? cwnd - pipe : 0;
-  const std::uint32_t window = usable_window();
-  if (room < std::min(left, window)) cwnd_limited_ = true;
-  const std::uint32_t allowed = std::min(room, window);
+  const std::uint32_t cwnd = window();
+  const std::uint32_t room = cwnd > pipe() ? cwnd - pipe() : 0;
+  const std::uint32_t usable = usable_window();
+  if (room < std::min(left, usable)) cwnd_limited_ = true;
+  const std::uint32_t allowed = std::min(room, usable);
   if (left <= std::min(allowed, super_size())) {
     const bool nagle = left < mss_ && !nodelay_ && !board_.empty() && !fin_queued_;
     return nagle ? 0 : left;
@@ -181,35 +262,49 @@ std::uint32_t Conn::sendable() {
     const bool big_enough = allowed > 0 && allowed >= snd_.max_wnd / 2;
     return board_.empty() && big_enough ? allowed : 0;
   }
-  // Better one larger super-packet with the next ACK than a small one now.
-  if (n < super_size() && n < std::min(cwnd, snd_.wnd) / 4 && pipe > 0) return 0;
-  return n;
+  // Better one larger super-packet with the next ACK than a small one now. PRR says itself when.
+  const bool crumb = n < super_size() && n < std::min(cwnd, snd_.wnd) / 4;
+  return crumb && pipe() > 0 && !in_recovery_ ? 0 : n;
 }
 
 bool Conn::emit_new_data(Instant now, SegmentOut& out) {
-  if (fin_sent_ || board_.lost() > 0) return false;
-  const std::uint32_t n = sendable();
+  if (fin_sent_ || (board_.lost() > 0 && frto_ != Frto::new_sent)) return false;
+  std::uint32_t n = sendable();
   const bool fin_only = fin_queued_ && unsent() == 0;
   if (n == 0 && !fin_only) return false;
+  if (n > 0 && paced(now)) return false;
   if (board_.empty() && n > 0 && last_data_sent_ != Instant{}) {
     cc_.on_idle(now - last_data_sent_, rtt_.rto());
   }
+  // Who reacted to ECE says so once, in a segment that no offload multiplies (RFC 3168 6.1.2).
+  if (ecn_cwr_) n = std::min<std::uint32_t>(n, mss_);
+  send_new(now, n, fin_queued_, out);
+  return true;
+}
+
+/// Up to `n` octets of new data; with `fin` the FIN too, when that is all there is.
+void Conn::send_new(Instant now, std::uint32_t n, bool fin, SegmentOut& out) {
   const std::uint32_t got = n == 0 ? 0 : fill_data(snd_.nxt, n, out);
   const bool last = got == unsent();
-  const bool fin = fin_queued_ && last;
+  fin = fin && last;
   std::uint8_t flags = flag::ack;
   if (got > 0 && last) flags |= flag::psh;  // MUST-61
   if (fin) flags |= flag::fin;
+  if (ecn_cwr_ && got > 0) flags |= flag::cwr;
+  ecn_cwr_ = ecn_cwr_ && got == 0;
+  out.ecn_capable = ecn_on_ && got > 0;
   fill_header(now, snd_.nxt, flags, out);
   const std::uint32_t size = got + (fin ? 1U : 0U);
-  board_.on_sent(snd_.nxt, size, now);
+  board_.on_sent(snd_.nxt, size, now, rate_.stamp(now, board_.pipe(), size));
+  if (in_recovery_) prr_.on_sent(size);
   snd_.nxt += size;
   bytes_sent_ += got;
   fin_sent_ |= fin;
   last_data_sent_ = now;
+  pace(now, got);
   after_ack_sent();
+  if (waits_for_ == Wait::probe) rtx_at_ = kNever;
   arm_retransmission(now);
-  return true;
 }
 
 /// MUST-36: one octet beyond a closed window, whose answer tells the window. Through one that is
@@ -221,13 +316,22 @@ bool Conn::emit_probe(Instant now, SegmentOut& out) {
   const std::uint32_t fits = std::min({usable_window(), unsent(), std::uint32_t{mss_}});
   const std::uint32_t got = fill_data(snd_.nxt, std::max(fits, 1U), out);
   fill_header(now, snd_.nxt, flag::ack | flag::psh, out);
-  board_.on_sent(snd_.nxt, got, now);
+  board_.on_sent(snd_.nxt, got, now, rate_.stamp(now, board_.pipe(), got));
   snd_.nxt += got;
   bytes_sent_ += got;
   after_ack_sent();
   rtx_at_ = kNever;
   arm_retransmission(now);
   return true;
+}
+
+/// RFC 2018 4, with a D-SACK in front (RFC 2883 4).
+void Conn::fill_sack(wire::TcpOptions& options) {
+  std::span<wire::SackBlock> room = std::span(options.sack).first(ts_on_ ? 3 : 4);
+  std::size_t n = 0;
+  if (dsack_.begin != dsack_.end) room[n++] = std::exchange(dsack_, {});
+  if (!assembler_.empty()) n += assembler_.sack_blocks(room.subspan(n));
+  options.sack_count = static_cast<std::uint8_t>(n);
 }
 
 bool Conn::emit_ack(Instant now, SegmentOut& out) {
@@ -237,11 +341,7 @@ bool Conn::emit_ack(Instant now, SegmentOut& out) {
   const Seq seq = keepalive_probe_ && !ack_now_ ? snd_.nxt - 1 : acceptable;
   keepalive_probe_ = false;
   fill_header(now, seq, flag::ack, out);
-  if (sack_on_ && !assembler_.empty()) {
-    const std::size_t max = ts_on_ ? 3 : 4;
-    out.header.options.sack_count = static_cast<std::uint8_t>(
-        assembler_.sack_blocks(std::span(out.header.options.sack).first(max)));
-  }
+  if (sack_on_) fill_sack(out.header.options);
   if (dup_acks_owed_ > 0) --dup_acks_owed_;
   after_ack_sent();
   return true;

@@ -58,6 +58,8 @@ class RateSampler {
   /// shorter than `min_rtt` are measured too fast and give no rate.
   RateSample on_delivered(Instant now, std::uint32_t octets, const RateStamp& newest,
                           Instant sent_at, Duration min_rtt);
+  /// The same, when no segment among them tells a rate.
+  void on_delivered(std::uint32_t octets) { delivered_ += octets; }
   std::uint64_t delivered() const { return delivered_; }
   std::uint64_t lost() const { return lost_; }
   bool app_limited() const { return app_limited_until_ != 0; }

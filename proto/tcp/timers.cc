@@ -6,41 +6,71 @@
 
 namespace pollux::tcp {
 
-Instant Conn::deadline() const { return std::min({rtx_at_, ack_at_, keepalive_at_}); }
+Instant Conn::deadline() const {
+  return std::min({rtx_at_, ack_at_, keepalive_at_, pace_blocked_ ? pace_at_ : kNever});
+}
 
 void Conn::on_timer(Instant now) {
+  if (pace_at_ <= now) pace_blocked_ = false;
   if (ack_at_ <= now) {
     ack_at_ = kNever;
     ack_now_ = true;
   }
   if (rtx_at_ <= now) {
     rtx_at_ = kNever;
-    if (persist_) {
-      on_persist(now);
-    } else {
-      on_retransmission_timeout(now);
+    switch (waits_for_) {
+      case Wait::persist:
+        on_persist(now);
+        break;
+      case Wait::reorder:
+        waits_for_ = Wait::retransmit;
+        detect_loss(now);
+        arm_retransmission(now);
+        break;
+      case Wait::probe:
+        waits_for_ = Wait::retransmit;
+        tail_probe_pending_ = true;
+        break;
+      case Wait::retransmit:
+        on_retransmission_timeout(now);
+        break;
     }
   }
   if (!is_closed() && keepalive_at_ <= now) on_keepalive(now);
 }
 
-/// RFC 6298 (5.1): runs while something is in flight; with nothing in flight and a closed window it
-/// becomes the persist timer.
+/// RFC 8985 7.2: a probe is worth it where SACK would tell of loss and nothing tells of it yet.
+bool Conn::may_probe() const {
+  return sack_on_ && is_synchronized(state_) && !in_recovery_ && !rto_recovery_ && !probe_.out &&
+         board_.sacked() == 0 && board_.lost() == 0 && rtt_.has_sample() && snd_.wnd > 0;
+}
+
+/// RFC 6298 (5.1): runs while something is in flight, shortened to a loss probe where one is due
+/// first; with nothing in flight and a closed window it becomes the persist timer.
 void Conn::arm_retransmission(Instant now) {
   if (state_ == State::closed || state_ == State::time_wait) return;
   if (!board_.empty()) {
-    persist_ = false;
-    if (rtx_at_ == kNever) rtx_at_ = now + rtt_.rto();
+    if (waits_for_ == Wait::persist) waits_for_ = Wait::retransmit;
+    if (rtx_at_ != kNever || tail_probe_pending_) return;
+    waits_for_ = Wait::retransmit;
+    rtx_at_ = now + rtt_.rto();
+    if (!may_probe()) return;
+    const Instant probe = now + Rack::probe_timeout(rtt_.srtt(), board_.pipe() <= mss_);
+    // New data moves the probe on, but never beyond the time-out of the oldest.
+    rtx_at_ = std::max(now, std::min(rtx_at_, board_.front().sent + rtt_.rto()));
+    if (probe >= rtx_at_) return;
+    waits_for_ = Wait::probe;
+    rtx_at_ = probe;
     return;
   }
   const bool blocked = is_synchronized(state_) && !fin_sent_ && unsent() > 0 &&
                        usable_window() < std::min<std::uint32_t>(mss_, unsent());
   if (!blocked || probe_pending_) {
-    if (!probe_pending_) persist_ = false, rtx_at_ = kNever;
+    if (!probe_pending_) waits_for_ = Wait::retransmit, rtx_at_ = kNever;
     return;
   }
-  if (!persist_ || rtx_at_ == kNever) {
-    persist_ = true;
+  if (waits_for_ != Wait::persist || rtx_at_ == kNever) {
+    waits_for_ = Wait::persist;
     rtx_at_ = now + rtt_.rto();
   }
 }
@@ -67,13 +97,19 @@ void Conn::on_retransmission_timeout(Instant now) {
   // once.
   const std::uint32_t flight = std::min(distance(snd_.una, snd_.nxt), cc_.cwnd());
   if (snd_.wnd > 0) cc_.on_rto(now, flight);
+  ++stats_.timeouts;
+  if (!in_recovery_ && !rto_recovery_) undo_.begin(snd_.una);
+  frto_ = in_recovery_ ? Frto::off : Frto::head_sent;
   in_recovery_ = false;
   rto_recovery_ = true;
   first_retransmission_ = true;
   recover_ = snd_.nxt;
   dup_credit_ = 0;
   dup_acks_ = 0;
-  board_.mark_all_lost();
+  probe_.out = tail_probe_pending_ = false;
+  // RFC 8985 6.3: what was sent within the last round trip may still be on its way.
+  const bool rack = sack_on_ && rack_.known();
+  note_lost(board_.mark_timed_out(rack ? now - rack_.rtt() : kNever));
 }
 
 void Conn::on_persist(Instant now) {

@@ -1,0 +1,254 @@
+// What an acknowledgement tells about what is in flight: delivered, lost, late. Loss is found by
+// RACK-TLP (RFC 8985) where the peer sends SACK, by three duplicate ACKs where not (RFC 6582);
+// recovery is governed by PRR (RFC 6937) and taken back when it was for nothing (RFC 3522, 5682,
+// 3708).
+#include <algorithm>
+
+#include "proto/tcp/incoming.h"
+
+namespace pollux::tcp {
+
+namespace flag = wire::tcp_flag;
+
+void Conn::on_ack(Instant now, const Incoming& in) {
+  const wire::TcpHeader& h = in.h;
+  const bool advances = h.ack > snd_.una;
+  if (!advances && board_.empty()) return;
+  Delivered d{.now = now, .min_rtt = rtt_.min_rtt()};
+  if (ts_on_ && h.options.timestamps) {
+    d.echoes = true;
+    d.echo_ms = h.options.timestamps->echo - ts_offset_;
+  }
+  const std::uint32_t in_flight = board_.pipe();
+  const std::uint32_t acked = advances ? advance(h.ack, d) : 0;
+  const wire::SackBlock* dsack = nullptr;
+  if (sack_on_ && h.options.sack_count > 0) {
+    dsack = find_dsack(h);
+    board_.on_sack({h.options.sack, h.options.sack_count}, mss_, d);
+  } else if (!sack_on_ && !advances) {
+    count_duplicate_ack(now, in);
+  }
+  sample_rtt(d, advances);
+  rack_.on_delivered(d);
+  rack_.on_ack(snd_.una);
+  if (dsack != nullptr) {
+    ++stats_.dsacks;
+    if (retransmits_ > 0) rack_.on_dsack(snd_.nxt);
+    undo_.on_dsack(dsack->begin, dsack->end);
+  }
+  judge_probe(now, h, dsack, advances);
+  judge_recovery(now, h, d, advances);
+  if (h.has(flag::ece) && ecn_on_) on_congestion_echo(now);
+  if (in_recovery_) {
+    // Without SACK each duplicate ACK counts for one segment, and a partial ACK for the rest.
+    const bool partial = advances && acked > 0;
+    const std::uint32_t octets =
+        sack_on_ ? d.octets : (partial ? acked - std::min(acked, dup_credit_) : mss_);
+    prr_.on_ack(octets, pipe(), mss_, advances && lost_unreported_ == 0);
+  }
+  tell_congestion_control(now, d, in_flight);
+  if (want_writable_ && send_room() >= opt_->send_buffer / 4) {
+    want_writable_ = false;
+    events_ |= event::writable;
+  }
+  if (advances) rtx_at_ = kNever;
+  arm_retransmission(now);
+}
+
+/// Moves SND.UNA; returns the octets of data acknowledged.
+std::uint32_t Conn::advance(Seq ack, Delivered& d) {
+  std::uint32_t octets = distance(snd_.una, ack);
+  board_.on_ack(ack, d);
+  snd_.una = ack;
+  if (!syn_acked_) {
+    --octets;
+    syn_acked_ = true;
+    if (d.octets > 0) --d.octets;
+    if (d.retransmitted) rtt_.syn_timed_out();
+  }
+  octets = std::min<std::uint32_t>(octets, static_cast<std::uint32_t>(send_queue_.size()));
+  send_queue_.pop(octets);
+  stuck_since_ = kNever;
+  dup_acks_ = 0;
+  return octets;
+}
+
+/// RFC 2883 4: the first block lies below the cumulative ACK or within the second.
+const wire::SackBlock* Conn::find_dsack(const wire::TcpHeader& h) const {
+  const wire::SackBlock& first = h.options.sack[0];
+  if (first.begin >= first.end || first.begin < snd_.iss) return nullptr;
+  if (first.end <= h.ack) return &first;
+  if (h.options.sack_count < 2) return nullptr;
+  const wire::SackBlock& second = h.options.sack[1];
+  const bool within = second.begin <= first.begin && first.end <= second.end;
+  return within ? &first : nullptr;
+}
+
+/// Karn; and what waited behind a hole until its retransmission came tells no round trip either.
+void Conn::sample_rtt(const Delivered& d, bool advances) {
+  if (d.retransmitted) return;
+  if (d.rtt > Duration::zero()) {
+    rtt_.sample(d.rtt);
+  } else if (advances) {
+    rtt_.reset_back_off();
+  }
+}
+
+/// RFC 5681 2: a duplicate ACK carries no data, does not move the window, and something is out.
+bool Conn::is_duplicate_ack(const Incoming& in) const {
+  return in.data.empty() && !in.fin && !board_.empty() && in.h.ack == snd_.una &&
+         (std::uint32_t{in.h.window} << snd_.shift) == snd_.wnd;
+}
+
+void Conn::count_duplicate_ack(Instant now, const Incoming& in) {
+  if (!is_duplicate_ack(in)) return;
+  if (dup_acks_ < 255) ++dup_acks_;
+  dup_credit_ = std::min(dup_credit_ + mss_, board_.pipe());
+  if (dup_acks_ == 3 && !in_recovery_ && !rto_recovery_ && snd_.una >= recover_) {
+    enter_recovery(now);
+    note_lost(board_.mark_head_lost(mss_));
+  }
+}
+
+/// Is a recovery over, for nothing, or to begin?
+void Conn::judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered& d,
+                          bool advances) {
+  const bool recovers = in_recovery_ || rto_recovery_;
+  const bool echo = recovers && advances && ts_on_ && h.options.timestamps &&
+                    undo_.told_by_echo(h.options.timestamps->echo);
+  if (echo || undo_.told_by_dsack()) {
+    undo_recovery();
+  } else if (rto_recovery_) {
+    judge_timeout(now, d, advances);
+  }
+  if (advances) {
+    // A partial ACK covers one retransmission, and octets whose duplicate ACKs were counted before.
+    dup_credit_ = dup_credit_ + mss_ > d.octets ? dup_credit_ + mss_ - d.octets : 0;
+    dup_credit_ = in_recovery_ && !sack_on_ ? std::min(dup_credit_, board_.pipe()) : 0;
+    if ((in_recovery_ || rto_recovery_) && snd_.una >= recover_) leave_recovery();
+    recover_ = max(recover_, snd_.una);  // never 2^31 behind
+    // Without SACK a partial ACK says that the next hole is lost as well (RFC 6582 3.2).
+    if (in_recovery_ && !sack_on_) {
+      note_lost(board_.mark_head_lost(mss_));
+      first_retransmission_ = true;
+    }
+  }
+  if (board_.sacked() > 0 || in_recovery_ || rto_recovery_) detect_loss(now);
+}
+
+/// F-RTO (RFC 5682 3.1): was the time-out spurious? ACKs for what was never sent again say so.
+void Conn::judge_timeout(Instant, const Delivered& d, bool advances) {
+  if (frto_ == Frto::off) return;
+  const bool tells = d.original && (sack_on_ || !d.retransmitted) && snd_.una < recover_;
+  if (tells) return undo_recovery();
+  const bool sendable_new =
+      !fin_sent_ && unsent() > 0 && usable_window() >= std::min<std::uint32_t>(mss_, unsent());
+  // Step 2b; step 3a and everything else goes on in the ordinary way.
+  frto_ = frto_ == Frto::head_sent && advances && sendable_new ? Frto::new_sent : Frto::off;
+}
+
+/// RFC 8985 7.4: did the probe repair a loss? Then congestion control must know of it.
+void Conn::judge_probe(Instant now, const wire::TcpHeader& h, const wire::SackBlock* dsack,
+                       bool advances) {
+  if (!probe_.out || h.ack < probe_.end) return;
+  const bool duplicate = !advances && h.ack == probe_.end && h.options.sack_count == 0;
+  const bool twice = duplicate || (dsack != nullptr && dsack->end == probe_.end);
+  if (probe_.retransmission && !twice) {
+    if (h.ack == probe_.end) return;  // the next ACK tells
+    if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, distance(snd_.una, snd_.nxt));
+  }
+  probe_.out = false;
+}
+
+/// RFC 8985 6.2 step 5.
+void Conn::detect_loss(Instant now) {
+  if (!sack_on_ || !rack_.known() || board_.empty()) return;
+  const Duration window = rack_.window(rtt_.min_rtt(), rtt_.srtt(), in_recovery_ || rto_recovery_,
+                                       board_.sacked() / mss_);
+  const auto loss = board_.mark_lost_before(rack_.newest(), rack_.rtt() + window, now);
+  note_lost(loss.octets);
+  if (loss.octets > 0 && !in_recovery_ && !rto_recovery_) enter_recovery(now);
+  if (loss.next < rtx_at_ || (loss.next != kNever && waits_for_ == Wait::probe)) {
+    rtx_at_ = loss.next;
+    waits_for_ = Wait::reorder;
+  }
+}
+
+void Conn::note_lost(std::uint32_t octets) {
+  rate_.on_lost(octets);
+  lost_unreported_ += octets;
+  stats_.bytes_lost += octets;
+}
+
+void Conn::enter_recovery(Instant now) {
+  const std::uint32_t flight = distance(snd_.una, snd_.nxt);
+  in_recovery_ = first_retransmission_ = true;
+  recover_ = snd_.nxt;
+  probe_.out = tail_probe_pending_ = false;
+  undo_.begin(snd_.una);
+  cc_.on_loss(now, flight);
+  prr_.begin(flight, cc_.ssthresh());
+  prr_.on_ack(0, pipe(), mss_, false);
+  ++stats_.recoveries;
+}
+
+void Conn::leave_recovery() {
+  in_recovery_ = rto_recovery_ = false;
+  frto_ = Frto::off;
+  recover_ = snd_.una;
+  dup_credit_ = 0;
+  rack_.on_recovered();
+}
+
+/// RFC 4015: nothing was lost, so the window is what it was and nothing more is sent again.
+void Conn::undo_recovery() {
+  cc_.undo();
+  undo_.end();
+  rtt_.reset_back_off();
+  board_.unmark_lost();
+  if (in_recovery_ || rto_recovery_) leave_recovery();
+  ++stats_.spurious;
+}
+
+/// RFC 3168 6.1.2: like a lost segment, once per window, but nothing is sent again.
+void Conn::on_congestion_echo(Instant now) {
+  if (ecn_wait_ && snd_.una < ecn_recover_) return;
+  ecn_wait_ = true;
+  ecn_recover_ = snd_.nxt;
+  if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, distance(snd_.una, snd_.nxt));
+  ecn_cwr_ = true;
+}
+
+void Conn::tell_congestion_control(Instant now, const Delivered& d, std::uint32_t in_flight) {
+  RateSample rate;
+  if (d.any) {
+    rate = rate_.on_delivered(now, d.octets, d.rate, d.newest.time, rtt_.min_rtt());
+  } else {
+    rate_.on_delivered(d.octets);
+  }
+  if (rate.interval > Duration::zero()) {
+    stats_.delivery_rate = rate.rate();
+    stats_.rate_app_limited = rate.app_limited;
+  }
+  const bool round = static_cast<std::int32_t>(snd_.una.raw() - round_end_raw_) >= 0;
+  if (round) round_end_raw_ = snd_.nxt.raw();
+  if (!in_recovery_ || cc_.drives_recovery()) {
+    cc_.on_ack({.now = now,
+                .acked = d.octets,
+                .in_flight = in_flight,
+                .pipe = pipe(),
+                .lost = lost_unreported_,
+                .srtt = rtt_.srtt(),
+                .rtt = d.retransmitted ? Duration::zero() : d.rtt,
+                .min_rtt = rtt_.min_rtt(),
+                .cwnd_limited = cwnd_limited_ || rto_recovery_,
+                .round_start = round,
+                .in_recovery = in_recovery_ || rto_recovery_,
+                .rate = rate});
+    if (round) cwnd_limited_ = false;
+  }
+  lost_unreported_ = 0;
+  pacing_rate_ = cc_.pacing_rate(rtt_.srtt());
+}
+
+}  // namespace pollux::tcp
