@@ -32,7 +32,7 @@ class Prr {
     }
     // The first retransmission goes out in any case.
     if (sent_ == 0) count = std::max<std::int64_t>(count, mss);
-    window_ = pipe + static_cast<std::uint32_t>(std::max<std::int64_t>(count, 0));
+    window_ = std::max(pipe + static_cast<std::uint32_t>(std::max<std::int64_t>(count, 0)), mss);
   }
   void on_sent(std::uint32_t octets) { sent_ += octets; }
   std::uint32_t window() const { return window_; }

@@ -85,12 +85,16 @@ const wire::SackBlock* Conn::find_dsack(const wire::TcpHeader& h) const {
 }
 
 /// Karn; and what waited behind a hole until its retransmission came tells no round trip either.
+/// There only an echoed timestamp does (RFC 7323 4.1), to its millisecond.
 void Conn::sample_rtt(const Delivered& d, bool advances) {
-  if (d.retransmitted) return;
-  if (d.rtt > Duration::zero()) {
+  if (!d.retransmitted && d.rtt > Duration::zero()) {
     rtt_.sample(d.rtt);
-  } else if (advances) {
+  } else if (!d.retransmitted && advances) {
     rtt_.reset_back_off();
+  } else if (d.retransmitted && advances && d.echoes) {
+    const auto now_ms = static_cast<std::uint32_t>(to_ms(d.now.time_since_epoch()));
+    const auto ms = static_cast<std::int32_t>(now_ms - d.echo_ms);
+    if (ms >= 0) rtt_.sample_echo(std::chrono::milliseconds(ms) + 1ms);
   }
 }
 
@@ -143,8 +147,13 @@ void Conn::judge_timeout(Instant, const Delivered& d, bool advances) {
   if (tells) return undo_recovery();
   const bool sendable_new =
       !fin_sent_ && unsent() > 0 && usable_window() >= std::min<std::uint32_t>(mss_, unsent());
-  // Step 2b; step 3a and everything else goes on in the ordinary way.
-  frto_ = frto_ == Frto::head_sent && advances && sendable_new ? Frto::new_sent : Frto::off;
+  if (frto_ == Frto::head_sent && advances && sendable_new) {
+    frto_ = Frto::new_sent;  // step 2b
+    return;
+  }
+  // Step 3a: what is lost goes out again, although the new segments fill the window.
+  first_retransmission_ |= frto_ == Frto::new_sent;
+  frto_ = Frto::off;
 }
 
 /// RFC 8985 7.4: did the probe repair a loss? Then congestion control must know of it.

@@ -18,6 +18,12 @@ void RttEstimator::sample(Duration rtt) {
   // Zero means "no sample" in this class, and more than kMaxRto cannot change the RTO.
   const Duration r = std::clamp<Duration>(rtt, 1ns, kMaxRto);
   min_ = min_ == Duration::zero() ? r : std::min(min_, r);
+  update(r);
+}
+
+void RttEstimator::sample_echo(Duration rtt) { update(std::clamp<Duration>(rtt, 1ns, kMaxRto)); }
+
+void RttEstimator::update(Duration r) {
   if (!has_sample()) {  // (2.2)
     srtt_ = r;
     rttvar_ = r / 2;

@@ -14,7 +14,9 @@ class RttEstimator {
   static constexpr Duration kGranularity = 1ms;  ///< G
 
   void sample(Duration rtt);  ///< (2.2), (2.3); clears the back-off
-  void back_off();            ///< (5.5): doubles, up to kMaxRto
+  /// The same from a timestamp echo, too coarse for the minimum.
+  void sample_echo(Duration rtt);
+  void back_off();  ///< (5.5): doubles, up to kMaxRto
   void reset_back_off() { shift_ = 0; }
   /// (5.7): a SYN was lost and no sample is there: the RTO for data starts at 3 s.
   void syn_timed_out();
@@ -26,6 +28,7 @@ class RttEstimator {
   unsigned back_offs() const { return shift_; }
 
  private:
+  void update(Duration r);
   Duration srtt_{};
   Duration rttvar_{};
   Duration min_{};
