@@ -19,6 +19,7 @@ void Conn::on_ack(Instant now, const Incoming& in) {
     d.echoes = true;
     d.echo_ms = h.options.timestamps->echo - ts_offset_;
   }
+  if (!syn_acked_) d.echoes = false;  // of SYNs, one sample is enough
   const std::uint32_t in_flight = board_.pipe();
   const std::uint32_t acked = advances ? advance(h.ack, d) : 0;
   const wire::SackBlock* dsack = nullptr;
@@ -140,11 +141,11 @@ void Conn::judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered
   if (board_.sacked() > 0 || in_recovery_ || rto_recovery_) detect_loss(now);
 }
 
-/// F-RTO (RFC 5682 3.1): was the time-out spurious? ACKs for what was never sent again say so.
+/// F-RTO with SACK (RFC 5682 3.1): was the time-out spurious? ACKs for what was never sent again
+/// say so.
 void Conn::judge_timeout(Instant, const Delivered& d, bool advances) {
   if (frto_ == Frto::off) return;
-  const bool tells = d.original && (sack_on_ || !d.retransmitted) && snd_.una < recover_;
-  if (tells) return undo_recovery();
+  if (d.original && snd_.una < recover_) return undo_recovery();
   const bool sendable_new =
       !fin_sent_ && unsent() > 0 && usable_window() >= std::min<std::uint32_t>(mss_, unsent());
   if (frto_ == Frto::head_sent && advances && sendable_new) {
@@ -164,7 +165,8 @@ void Conn::judge_probe(Instant now, const wire::TcpHeader& h, const wire::SackBl
   const bool twice = duplicate || (dsack != nullptr && dsack->end == probe_.end);
   if (probe_.retransmission && !twice) {
     if (h.ack == probe_.end) return;  // the next ACK tells
-    if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, distance(snd_.una, snd_.nxt));
+    if (!in_recovery_ && !rto_recovery_)
+      cc_.on_loss(now, std::min(distance(snd_.una, snd_.nxt), cc_.cwnd()));
   }
   probe_.out = false;
 }
@@ -195,7 +197,7 @@ void Conn::enter_recovery(Instant now) {
   recover_ = snd_.nxt;
   probe_.out = tail_probe_pending_ = false;
   undo_.begin(snd_.una);
-  cc_.on_loss(now, flight);
+  cc_.on_loss(now, std::min(flight, cc_.cwnd()));
   prr_.begin(flight, cc_.ssthresh());
   prr_.on_ack(0, pipe(), mss_, false);
   ++stats_.recoveries;
@@ -224,7 +226,8 @@ void Conn::on_congestion_echo(Instant now) {
   if (ecn_wait_ && snd_.una < ecn_recover_) return;
   ecn_wait_ = true;
   ecn_recover_ = snd_.nxt;
-  if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, distance(snd_.una, snd_.nxt));
+  if (!in_recovery_ && !rto_recovery_)
+    cc_.on_loss(now, std::min(distance(snd_.una, snd_.nxt), cc_.cwnd()));
   ecn_cwr_ = true;
 }
 

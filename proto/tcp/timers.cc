@@ -99,7 +99,7 @@ void Conn::on_retransmission_timeout(Instant now) {
   if (snd_.wnd > 0) cc_.on_rto(now, flight);
   ++stats_.timeouts;
   if (!in_recovery_ && !rto_recovery_) undo_.begin(snd_.una);
-  frto_ = in_recovery_ ? Frto::off : Frto::head_sent;
+  frto_ = sack_on_ && !in_recovery_ ? Frto::head_sent : Frto::off;
   in_recovery_ = false;
   rto_recovery_ = true;
   first_retransmission_ = true;
