@@ -137,12 +137,17 @@ bool Conn::paced(Instant now) {
   return pace_blocked_;
 }
 
-/// A segment went out; a late timer may catch up by one quantum.
+/// A segment went out. A late timer may catch up by a quantum; a window controlled by loss may also
+/// burst as an initial window does, since waiting for less only stretches the round trip.
 void Conn::pace(Instant now, std::uint32_t octets) {
   if (!is_paced()) return;
-  const auto gap = static_cast<std::int64_t>(std::uint64_t{octets} * 1'000'000'000 /
-                                             std::max<std::uint64_t>(pacing_rate_, 1));
-  pace_at_ = std::max(pace_at_, now - kPaceCredit) + Duration(gap);
+  const auto time_of = [&](std::uint64_t n) {
+    return Duration(
+        static_cast<std::int64_t>(n * 1'000'000'000 / std::max<std::uint64_t>(pacing_rate_, 1)));
+  };
+  Duration credit = kPaceCredit;
+  if (!cc_.drives_recovery()) credit = std::max(credit, time_of(initial_window(mss_)));
+  pace_at_ = std::max(pace_at_, now - credit) + time_of(octets);
 }
 
 /// What keeps the connection from sending more, for info(); and the rate sampler must know when it
