@@ -232,6 +232,7 @@ class Conn {
                    bool advances);
   void detect_loss(Instant now);
   void note_lost(std::uint32_t octets);
+  std::uint32_t reducible() const;
   void enter_recovery(Instant now);
   void leave_recovery();
   void undo_recovery();
@@ -373,7 +374,8 @@ class Conn {
   bool in_recovery_ = false, rto_recovery_ = false;
   bool tail_probe_pending_ = false, pace_blocked_ = false;
   bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
-  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, cwnd_limited_ = false;
+  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true;
+  bool cwnd_limited_ = false, cwnd_was_limited_ = false;  ///< in this round trip, in the last
 };
 
 /// What a listener does with a segment for which there is no connection (RFC 9293 3.10.7.2).

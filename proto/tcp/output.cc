@@ -268,7 +268,7 @@ std::uint32_t Conn::sendable() {
     return board_.empty() && big_enough ? allowed : 0;
   }
   // Better one larger super-packet with the next ACK than a small one now. PRR says itself when.
-  const bool crumb = n < super_size() && n < std::min(cwnd, snd_.wnd) / 4;
+  const bool crumb = n < super_size() && n < std::min(cwnd, snd_.wnd) / 8;
   return crumb && pipe() > 0 && !in_recovery_ ? 0 : n;
 }
 

@@ -165,8 +165,7 @@ void Conn::judge_probe(Instant now, const wire::TcpHeader& h, const wire::SackBl
   const bool twice = duplicate || (dsack != nullptr && dsack->end == probe_.end);
   if (probe_.retransmission && !twice) {
     if (h.ack == probe_.end) return;  // the next ACK tells
-    if (!in_recovery_ && !rto_recovery_)
-      cc_.on_loss(now, std::min(distance(snd_.una, snd_.nxt), cc_.cwnd()));
+    if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, reducible());
   }
   probe_.out = false;
 }
@@ -191,13 +190,21 @@ void Conn::note_lost(std::uint32_t octets) {
   stats_.bytes_lost += octets;
 }
 
+/// What a reduction starts from: cwnd where it was the limit (RFC 9438 4.6), else what is in
+/// flight, which a recovery may have stretched far beyond cwnd.
+std::uint32_t Conn::reducible() const {
+  const std::uint32_t cwnd = cc_.cwnd();
+  const bool limited = cwnd_limited_ || cwnd_was_limited_;
+  return limited ? cwnd : std::min(distance(snd_.una, snd_.nxt), cwnd);
+}
+
 void Conn::enter_recovery(Instant now) {
   const std::uint32_t flight = distance(snd_.una, snd_.nxt);
   in_recovery_ = first_retransmission_ = true;
   recover_ = snd_.nxt;
   probe_.out = tail_probe_pending_ = false;
   undo_.begin(snd_.una);
-  cc_.on_loss(now, std::min(flight, cc_.cwnd()));
+  cc_.on_loss(now, reducible());
   prr_.begin(flight, cc_.ssthresh());
   prr_.on_ack(0, pipe(), mss_, false);
   ++stats_.recoveries;
@@ -226,8 +233,7 @@ void Conn::on_congestion_echo(Instant now) {
   if (ecn_wait_ && snd_.una < ecn_recover_) return;
   ecn_wait_ = true;
   ecn_recover_ = snd_.nxt;
-  if (!in_recovery_ && !rto_recovery_)
-    cc_.on_loss(now, std::min(distance(snd_.una, snd_.nxt), cc_.cwnd()));
+  if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, reducible());
   ecn_cwr_ = true;
 }
 
@@ -257,7 +263,7 @@ void Conn::tell_congestion_control(Instant now, const Delivered& d, std::uint32_
                 .round_start = round,
                 .in_recovery = in_recovery_ || rto_recovery_,
                 .rate = rate});
-    if (round) cwnd_limited_ = false;
+    if (round) cwnd_was_limited_ = std::exchange(cwnd_limited_, false);
   }
   lost_unreported_ = 0;
   pacing_rate_ = cc_.pacing_rate(rtt_.srtt());

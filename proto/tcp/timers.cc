@@ -93,10 +93,7 @@ void Conn::on_retransmission_timeout(Instant now) {
     syn_pending_ = true;
     return;
   }
-  // In a long recovery much was sent beyond the hole and SACKed; cwnd never allowed that much at
-  // once.
-  const std::uint32_t flight = std::min(distance(snd_.una, snd_.nxt), cc_.cwnd());
-  if (snd_.wnd > 0) cc_.on_rto(now, flight);
+  if (snd_.wnd > 0) cc_.on_rto(now, reducible());
   ++stats_.timeouts;
   if (!in_recovery_ && !rto_recovery_) undo_.begin(snd_.una);
   frto_ = sack_on_ && !in_recovery_ ? Frto::head_sent : Frto::off;
