@@ -37,12 +37,13 @@ std::uint64_t window_rate(std::uint64_t cwnd, Duration srtt, std::uint64_t perce
 
 }  // namespace
 
-/// BBR's is a part of its model. The others: twice the window per round trip in slow start, 1.2
-/// times after it: enough that pacing never keeps the window from growing, and little enough that
-/// no burst of a whole window leaves.
+/// BBR's is a part of its model; the others spread their window over the round trip.
 std::uint64_t CongestionControl::pacing_rate(Duration srtt) const {
   if (const auto* bbr = std::get_if<Bbr>(&v_)) return bbr->pacing_rate();
-  return window_rate(cwnd(), srtt, cwnd() < ssthresh() / 2 ? 200 : 120);
+  const auto* cubic = std::get_if<Cubic>(&v_);
+  const auto percent =
+      cubic != nullptr ? cubic->pacing_percent() : std::get<Reno>(v_).pacing_percent();
+  return window_rate(cwnd(), srtt, percent);
 }
 
 }  // namespace pollux::tcp

@@ -31,6 +31,7 @@ class Reno {
   void on_rto(Instant now, std::uint32_t in_flight);   ///< (RFC 5681 (4)): cwnd = 1 MSS
   void on_idle(Duration idle, Duration rto);           ///< restart window (RFC 5681 4.1)
   void undo();  ///< the last on_loss() or on_rto() was spurious (RFC 4015)
+  std::uint32_t pacing_percent() const { return cwnd_ < ssthresh_ / 2 ? 200 : 120; }
   std::uint32_t cwnd() const { return cwnd_; }
   std::uint32_t ssthresh() const { return ssthresh_; }
   void set_mss(std::uint32_t mss);
@@ -55,6 +56,7 @@ class Cubic {
   void on_rto(Instant now, std::uint32_t in_flight);
   void on_idle(Duration idle, Duration rto);
   void undo();  ///< RFC 9438 4.9
+  std::uint32_t pacing_percent() const;
   std::uint32_t cwnd() const { return cwnd_; }
   std::uint32_t ssthresh() const { return ssthresh_; }
   void set_mss(std::uint32_t mss);
@@ -63,6 +65,8 @@ class Cubic {
   void slow_start(const AckEvent& e);
   void avoid(const AckEvent& e);
   bool hystart_round(const AckEvent& e);
+  bool judge_delay(std::uint32_t now_us);
+  bool end_slow_start();
   void count_time(const AckEvent& e);
   void begin_epoch();
   void grow_reno_estimate(std::uint32_t acked);
@@ -95,8 +99,10 @@ class Cubic {
   // HyStart++ (RFC 9406 4.2); RTTs in microseconds
   std::uint32_t last_round_min_us_ = UINT32_MAX;
   std::uint32_t round_min_us_ = UINT32_MAX;
-  std::uint32_t css_baseline_us_ = UINT32_MAX;
-  std::uint8_t round_samples_ = 0;
+  std::uint32_t recent_min_us_ = UINT32_MAX;
+  std::uint32_t css_base_us_ = 0;   ///< last_round_min_us_ when CSS began
+  std::uint32_t css_entry_us_ = 0;  ///< cssBaselineMinRtt
+  std::uint8_t recent_samples_ = 0;
   std::uint8_t css_rounds_ = 0;
   bool css_ = false;
 };

@@ -7,6 +7,7 @@
 //                    0          K
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "proto/tcp/congestion.h"
 
@@ -90,38 +91,55 @@ void Cubic::slow_start(const AckEvent& e) {
   cwnd_ += static_cast<std::uint32_t>(std::min<std::uint64_t>(grow, room));
 }
 
-/// RFC 9406 4.2. True when slow start has just ended.
+/// RFC 9406 4.2, with one change: the round trip of now is the least of eight samples in a row and
+/// not that of the whole round. In a round that overfills the path the queue grows to its end, so
+/// the first samples of it would hide what the last ones tell. True when slow start has just ended.
 bool Cubic::hystart_round(const AckEvent& e) {
   if (e.round_start) {
-    last_round_min_us_ = round_min_us_;
-    round_min_us_ = UINT32_MAX;
-    round_samples_ = 0;
-    if (css_ && ++css_rounds_ >= kCssRounds) {
-      ssthresh_ = cwnd_;
-      css_ = false;
-      credit_ = 0;
-      return true;
-    }
+    last_round_min_us_ = std::exchange(round_min_us_, UINT32_MAX);
+    recent_min_us_ = UINT32_MAX;
+    recent_samples_ = 0;
+    if (css_ && ++css_rounds_ >= kCssRounds) return end_slow_start();
   }
   if (e.rtt <= Duration::zero()) return false;
-  const auto us = std::clamp<std::int64_t>(to_us(e.rtt), 1, std::int64_t{UINT32_MAX} / 2);
-  round_min_us_ = std::min(round_min_us_, static_cast<std::uint32_t>(us));
-  if (round_samples_ < kRttSamples) ++round_samples_;
-  if (round_samples_ < kRttSamples) return false;
-  if (css_) {
-    if (round_min_us_ < css_baseline_us_) css_ = false;  // the growth was noise: resume
-    return false;
-  }
+  const auto us = static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>(to_us(e.rtt), 1, std::int64_t{UINT32_MAX} / 2));
+  round_min_us_ = std::min(round_min_us_, us);
+  recent_min_us_ = std::min(recent_min_us_, us);
+  if (++recent_samples_ < kRttSamples) return false;
+  recent_samples_ = 0;
+  return judge_delay(std::exchange(recent_min_us_, UINT32_MAX));
+}
+
+bool Cubic::judge_delay(std::uint32_t now_us) {
   if (last_round_min_us_ == UINT32_MAX) return false;
-  const std::uint32_t thresh =
-      std::clamp(last_round_min_us_ / kMinRttDivisor, kMinRttThreshUs, kMaxRttThreshUs);
-  if (round_min_us_ < last_round_min_us_ + thresh) return false;
-  css_ = true;
-  css_baseline_us_ = round_min_us_;
-  css_rounds_ = 0;
-  credit_ = 0;
+  const std::uint32_t base = css_ ? css_base_us_ : last_round_min_us_;
+  const std::uint32_t rise = now_us > base ? now_us - base : 0;
+  const std::uint32_t thresh = std::clamp(base / kMinRttDivisor, kMinRttThreshUs, kMaxRttThreshUs);
+  // What nearly doubles the round trip is a queue and no noise: growing on would only overflow it.
+  if (rise >= std::max(thresh, base / 4 * 3)) return end_slow_start();
+  if (css_) {
+    if (now_us < css_entry_us_) css_ = false;  // the growth was noise: resume
+  } else if (rise >= thresh) {
+    css_ = true;
+    css_base_us_ = base;
+    css_entry_us_ = now_us;
+    css_rounds_ = 0;
+    credit_ = 0;
+  }
   return false;
 }
+
+bool Cubic::end_slow_start() {
+  ssthresh_ = cwnd_;
+  css_ = false;
+  credit_ = 0;
+  return true;
+}
+
+/// Twice the window per round trip in slow start, 1.2 times after it: enough that pacing never
+/// keeps the window from growing, and little enough that no burst of a whole window leaves.
+std::uint32_t Cubic::pacing_percent() const { return cwnd_ < ssthresh_ / 2 && !css_ ? 200 : 120; }
 
 void Cubic::begin_epoch() {
   epoch_.begun = true;
@@ -222,8 +240,8 @@ void Cubic::on_idle(Duration idle, Duration rto) {
   cwnd_ = restart;
   epoch_.begun = false;
   css_ = false;
-  round_min_us_ = last_round_min_us_ = UINT32_MAX;
-  round_samples_ = 0;
+  round_min_us_ = last_round_min_us_ = recent_min_us_ = UINT32_MAX;
+  recent_samples_ = 0;
   credit_ = 0;
 }
 

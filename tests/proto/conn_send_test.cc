@@ -112,8 +112,6 @@ TEST(ConnLoss, sack_sends_all_holes_and_nothing_else) {
   for (std::uint32_t i = 6; i <= 10; ++i) {
     t.in(ack(1).acks(1).sack(nth(4), nth(i)).sack(nth(1), nth(3)));
   }
-  t.none();  // paced
-  t.after(5ms);
   t.out(ack(nth(3)).len(1460));
   t.none();
   t.in(ack(1).acks(nth(10)));
