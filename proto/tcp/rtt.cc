@@ -1,5 +1,5 @@
 // RFC 6298. One sample costs a handful of integer operations; every result lies in
-// [kMinRto, kMaxRto], so that no sample, however odd, can stall or storm a connection.
+// [kMinSpread, kMaxRto], so that no sample, however odd, can stall or storm a connection.
 #include "proto/tcp/rtt.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@ namespace pollux::tcp {
 
 namespace {
 
-// kMinRto << 9 is beyond kMaxRto already; the bound keeps the shift defined.
+// kMinSpread << 9 is beyond kMaxRto already; the bound keeps the shift defined.
 constexpr unsigned kMaxShift = 10;
 
 }  // namespace
@@ -32,8 +32,10 @@ void RttEstimator::update(Duration r) {
     rttvar_ = (3 * rttvar_ + error) / 4;
     srtt_ = std::max<Duration>((7 * srtt_ + r) / 8, 1ns);
   }
-  base_ =
-      std::clamp<Duration>(srtt_ + std::max<Duration>(kGranularity, 4 * rttvar_), kMinRto, kMaxRto);
+  // The floor is on the variance term: a floor on the sum would leave no room for a delayed ACK, or
+  // for finding a lost retransmission, on a path whose round trip is near to it.
+  const Duration spread = std::max<Duration>(4 * rttvar_, kMinSpread);
+  base_ = std::min<Duration>(srtt_ + spread, kMaxRto);
   shift_ = 0;
 }
 

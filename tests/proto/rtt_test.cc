@@ -48,16 +48,16 @@ TEST(RttTest, FollowsTheTableOfLaterSamples) {  // (2.3)
 TEST(RttTest, BoundsTheTimeout) {  // (2.4), (2.5)
   RttEstimator e;
   e.sample(50us);
-  EXPECT_EQ(e.rto(), RttEstimator::kMinRto);
+  EXPECT_EQ(e.rto(), 50us + RttEstimator::kMinSpread);
   RttEstimator slow;
   slow.sample(50s);
   EXPECT_EQ(slow.rto(), RttEstimator::kMaxRto);
 }
 
-TEST(RttTest, VarianceIsNeverTakenBelowTheGranularity) {  // (2.3): max(G, K RTTVAR)
+TEST(RttTest, VarianceIsNeverTakenBelowItsFloor) {  // (2.3): max(G, K RTTVAR)
   RttEstimator e;
   for (int i = 0; i < 200; ++i) e.sample(300ms);
-  EXPECT_EQ(e.rto(), 301ms);
+  EXPECT_EQ(e.rto(), 500ms);
 }
 
 TEST(RttTest, BackOffDoublesUntilTheBound) {  // (5.5)
@@ -102,7 +102,7 @@ TEST(RttTest, AZeroSampleIsASample) {
   e.sample(-5s);
   EXPECT_TRUE(e.has_sample());
   EXPECT_GT(e.min_rtt(), 0ns);
-  EXPECT_EQ(e.rto(), RttEstimator::kMinRto);
+  EXPECT_EQ(e.rto(), 1ns + RttEstimator::kMinSpread);
 }
 
 TEST(RttProperty, StaysWithinItsBoundsForAnySample) {
@@ -111,7 +111,7 @@ TEST(RttProperty, StaysWithinItsBoundsForAnySample) {
     for (const auto ns : samples) {
       e.sample(Duration(ns));
       if (ns % 3 == 0) e.back_off();
-      RC_ASSERT(e.rto() >= RttEstimator::kMinRto);
+      RC_ASSERT(e.rto() >= RttEstimator::kMinSpread);
       RC_ASSERT(e.rto() <= RttEstimator::kMaxRto);
       RC_ASSERT(e.min_rtt() > 0ns);
       RC_ASSERT(e.min_rtt() <= e.srtt() + 1us);
