@@ -259,7 +259,7 @@ test_build() {
 
 test_unit() {
   test_build release || return 0
-  run_ctest unit 'proto|workers|engine|hop'
+  run_ctest unit 'proto|workers|engine|hop|stubs'
   run_counted tidy "$PYTHON" tests/tidy_test.py
 }
 

@@ -1,0 +1,75 @@
+// How far two CPUs are from each other: a number handed to and fro through one cache line.
+#include <immintrin.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "bench/load/sockets.h"
+
+namespace {
+
+using pollux::load::Clock;
+using pollux::load::Instant;
+using pollux::load::run_on_cpu;
+
+constexpr int kRoundTrips = 100;  // of one sample
+
+struct alignas(128) Line {
+  std::atomic<int> value{0};
+};
+
+/// Waits for an odd number and makes it even; -1 ends it.
+void answer(Line& line, int cpu) {
+  run_on_cpu(cpu);
+  for (int seen = 0; seen >= 0; seen = line.value.load(std::memory_order_acquire)) {
+    if (seen % 2 != 0) {
+      line.value.store(seen + 1, std::memory_order_release);
+    } else {
+      _mm_pause();
+    }
+  }
+}
+
+/// Nanoseconds of one round trip, as a mean of many.
+double sample(Line& line) {
+  const Instant begin = Clock::now();
+  for (int i = 0; i < kRoundTrips; ++i) {
+    line.value.store(2 * i + 1, std::memory_order_release);
+    while (line.value.load(std::memory_order_acquire) != 2 * i + 2) _mm_pause();
+  }
+  return std::chrono::duration<double, std::nano>(Clock::now() - begin).count() / kRoundTrips;
+}
+
+/// The tenth of the samples from below: on a busy machine most of them were interrupted.
+double probe(int a, int b, std::chrono::duration<double> time) {
+  Line line;
+  run_on_cpu(a);
+  std::thread other([&line, b] { answer(line, b); });
+  std::vector<double> samples;
+  const Instant end = Clock::now() + std::chrono::duration_cast<Clock::duration>(time);
+  do {
+    samples.push_back(sample(line));
+  } while (Clock::now() < end);
+  line.value.store(-1, std::memory_order_release);
+  other.join();
+  const auto low = samples.begin() + static_cast<long>(samples.size() / 10);
+  std::nth_element(samples.begin(), low, samples.end());
+  return *low;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Prints nanoseconds that a cache line takes from one CPU to another and back.");
+  std::pair<int, int> cpus{0, 1};
+  double seconds = 0.02;
+  app.add_option("--cpus", cpus, "The two")->delimiter(',')->capture_default_str();
+  app.add_option("--seconds", seconds)->check(CLI::PositiveNumber)->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  std::printf("%.1f\n", probe(cpus.first, cpus.second, std::chrono::duration<double>(seconds)));
+  return 0;
+}
