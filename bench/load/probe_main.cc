@@ -20,7 +20,7 @@ using pollux::load::run_on_cpu;
 constexpr int kRoundTrips = 100;  // of one sample
 
 struct alignas(128) Line {
-  std::atomic<int> value{0};
+  std::atomic<int> value{-2};  ///< nobody is at the other end yet
 };
 
 /// Both threads must run at once: for so short a time they go before all ordinary programs.
@@ -34,6 +34,7 @@ void take_place(int cpu) {
 /// Waits for an odd number and makes it even; -1 ends it.
 void answer(Line& line, int cpu) {
   take_place(cpu);
+  line.value.store(0, std::memory_order_release);
   for (int seen = 0; seen >= 0; seen = line.value.load(std::memory_order_acquire)) {
     if (seen % 2 != 0) {
       line.value.store(seen + 1, std::memory_order_release);
@@ -56,8 +57,9 @@ double sample(Line& line) {
 /// The median of samples: one that was interrupted says nothing.
 double probe(int a, int b, std::chrono::duration<double> time) {
   Line line;
-  take_place(a);
   std::thread other([&line, b] { answer(line, b); });
+  while (line.value.load(std::memory_order_acquire) < 0) std::this_thread::yield();
+  take_place(a);
   std::vector<double> samples;
   const Instant end = Clock::now() + std::chrono::duration_cast<Clock::duration>(time);
   do {
