@@ -317,7 +317,8 @@ run_tests() {
 }
 
 bench() {
-  build release pollux pollux_hop pollux_micro
+  build release pollux pollux_hop pollux_micro pollux_stub_sink pollux_stub_source pollux_stub_echo \
+    pollux_client pollux_kernel_server pollux_probe
   say "bench: results go to build/bench"
   as_root "$PYTHON" bench/run.py "$@"
 }
