@@ -28,6 +28,7 @@ void Shard::remove(ConnEntry& e) {
   wheel_.cancel(e.timer);
   table_.erase(&e);
   if (e.dirty) std::erase(dirty_, &e);
+  bookkeeping_ -= e.bookkeeping;
   delete &e;
 }
 

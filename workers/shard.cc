@@ -1,7 +1,6 @@
 #include "workers/shard.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "proto/wire/checksum.h"
 
@@ -9,8 +8,6 @@ namespace pollux {
 
 namespace {
 
-constexpr std::uint32_t kSmallSlot = 2048;
-constexpr std::uint32_t kMediumSlot = 16384;
 constexpr std::size_t kFlushQuantum = 32;  // segments of one connection in one turn
 constexpr std::uint32_t kResetsPerSecond = 20000;
 constexpr std::uint32_t kIcmpPerSecond = 20000;
@@ -21,10 +18,6 @@ constexpr std::uint64_t kTimestampPurpose = 2;
 
 bool is_broken(const tcp::Conn& c) {
   return c.is_closed() && c.close_cause() != tcp::CloseCause::normal;
-}
-
-std::size_t slots_for(std::uint64_t memory, std::uint32_t slot) {
-  return static_cast<std::size_t>(std::max<std::uint64_t>(memory / slot, 64));
 }
 
 }  // namespace
@@ -38,12 +31,8 @@ Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters
       table_(options.max_connections),
       half_open_(options.secret, options.syn_backlog, options.tcp.user_timeout),
       time_wait_(options.secret, options.max_time_wait, options.tcp.time_wait),
-      small_({.slot_size = kSmallSlot,
-              .max_slots = slots_for(options.memory_limit / 2, kSmallSlot),
-              .chunk_slots = 256}),
-      medium_({.slot_size = kMediumSlot,
-               .max_slots = slots_for(options.memory_limit / 2, kMediumSlot),
-               .chunk_slots = 64}),
+      small_(small_slots(options.memory_limit)),
+      medium_(medium_slots(options.memory_limit)),
       reset_bucket_(kResetsPerSecond, kResetsPerSecond / 10),
       icmp_bucket_(kIcmpPerSecond, kIcmpPerSecond / 10) {}
 
@@ -117,27 +106,17 @@ void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segme
   on_unknown(s, std::nullopt);
 }
 
-/// Payload stays where it is; what is small goes into a small slot, so that a tiny segment does not
-/// pin a slot of 64 KiB.
-Slice Shard::hold(const RxPacket& packet, Bytes payload) {
-  if (payload.empty()) return {};
-  BufferPool* pool = payload.size() <= kSmallSlot    ? &small_
-                     : payload.size() <= kMediumSlot ? &medium_
-                                                     : nullptr;
-  Buffer* b = pool != nullptr ? pool->alloc() : nullptr;
-  if (b == nullptr) return pinned_.pin(packet.buffer, payload);
-  std::memcpy(b->data, payload.data(), payload.size());
-  return Slice(b, Bytes{b->data, payload.size()});
-}
-
 void Shard::trace_in(const Segment& s, const tcp::Conn* conn, std::optional<DropReason> dropped) {
   if (trace_) trace_->segment(now_, true, s.key, s.h, s.size(), conn, dropped);
 }
 
-std::optional<DropReason> Shard::feed(tcp::Conn& c, const Segment& s) {
+std::optional<DropReason> Shard::feed(tcp::Conn& c, const Segment& s, Slice* crumbs) {
   const bool had_gap = c.keeps_out_of_order();
   if (s.h.has(wire::tcp_flag::rst)) counters_.resets_received.add();
-  const auto dropped = c.on_segment(now_, s.h, hold(s.packet, s.payload), s.packet.segment_size);
+  const Slice before = crumbs != nullptr ? *crumbs : Slice{};
+  const auto dropped = c.on_segment(now_, s.h, hold(c, s, crumbs), s.packet.segment_size);
+  if (crumbs != nullptr && dropped) *crumbs = before;  // nothing was kept of it
+  if (crumbs != nullptr && !c.keeps_out_of_order()) *crumbs = {};
   trace_in(s, &c, dropped);
   if (dropped) {
     drop(*dropped);
@@ -149,7 +128,7 @@ std::optional<DropReason> Shard::feed(tcp::Conn& c, const Segment& s) {
 
 void Shard::on_known(ConnEntry& e, const Segment& s) {
   const bool opening = !tcp::is_synchronized(e.tcp.state());
-  if (feed(e.tcp, s) == DropReason::tcp_bad_ack && opening) send_reset(s);
+  if (feed(e.tcp, s, &e.crumbs) == DropReason::tcp_bad_ack && opening) send_reset(s);
   mark_dirty(e);
 }
 
@@ -307,6 +286,7 @@ bool Shard::finish_turn(Instant now) {
   for (ConnEntry* e : turn_) {
     e->dirty = false;
     const bool more = flush(*e);
+    account(*e);
     if (e->tcp.is_closed()) {
       remove(*e);
       continue;
@@ -405,31 +385,6 @@ void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut&
   counters_.tx_bytes.add(ip_size + l4);
   if (out.retransmission) counters_.retransmitted_segments.add();
   if (out.header.has(wire::tcp_flag::rst)) counters_.resets_sent.add();
-}
-
-std::size_t Shard::write_copy(ConnEntry& e, Bytes data) {
-  std::size_t done = e.tcp.queue_into_tail(data);
-  while (done < data.size()) {
-    const Bytes rest = data.subspan(done);
-    BufferPool& pool = rest.size() <= kSmallSlot ? small_ : medium_;
-    Buffer* b = e.tcp.send_room() > 0 ? pool.alloc() : nullptr;
-    if (b == nullptr) break;
-    const std::size_t n = std::min<std::size_t>(rest.size(), pool.slot_size());
-    std::memcpy(b->data, rest.data(), n);
-    const std::size_t taken = e.tcp.queue(Slice(b, Bytes{b->data, n}));
-    done += taken;
-    if (taken < n) break;
-  }
-  return done;
-}
-
-/// Past the limit new connections are refused and windows stop growing; an offered edge stays.
-void Shard::update_memory() {
-  const std::uint64_t held =
-      std::uint64_t{small_.in_use()} * kSmallSlot + std::uint64_t{medium_.in_use()} * kMediumSlot +
-      pinned_.bytes() + table_.size() * sizeof(ConnEntry) + half_open_.bytes() + time_wait_.bytes();
-  counters_.memory_bytes.set(held);
-  memory_short_ = held > options_.memory_limit;
 }
 
 void Shard::begin_drain(Instant now) {

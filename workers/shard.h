@@ -64,6 +64,8 @@ struct ConnEntry : FlowEntry {
   Service* service;
   std::unique_ptr<Session> session;
   ConnTimer timer;
+  Slice crumbs;                 ///< a slot that tiny pieces ahead of a gap share
+  std::size_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
   Instant armed_for = kNever;   ///< where the wheel has it; never later than its deadline
   Instant user_timer = kNever;  ///< Stream::set_timer
   Instant opened_at{};
@@ -109,8 +111,8 @@ class Shard {
     return std::min(
         {wheel_.next_deadline(), half_open_.next_deadline(), time_wait_.next_deadline()});
   }
-  /// Work is left over from finish_turn (a quantum ran out): do not sleep.
-  bool has_work() const { return !dirty_.empty(); }
+  /// Something waits for finish_turn (a quantum ran out, records came or went): do not sleep.
+  bool has_work() const { return !dirty_.empty() || records_moved_; }
 
   /// Stops listening and sends FIN on every connection.
   void begin_drain(Instant now);
@@ -172,7 +174,7 @@ class Shard {
   void on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message);
   void on_icmp_error(const icmp::Error& error, bool v4);
   void on_known(ConnEntry& e, const Segment& s);
-  std::optional<DropReason> feed(tcp::Conn& c, const Segment& s);
+  std::optional<DropReason> feed(tcp::Conn& c, const Segment& s, Slice* crumbs = nullptr);
   void trace_in(const Segment& s, const tcp::Conn* conn, std::optional<DropReason> dropped);
 
   // handshake.cc: LISTEN and SYN-RECEIVED
@@ -207,12 +209,19 @@ class Shard {
   ConnEntry* add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c, Service& s);
   bool is_known(std::uint32_t hash, const FlowKey& key) const;
   tcp::Setup setup_for(const FlowKey& key) const;
-  Slice hold(const RxPacket& packet, Bytes payload);
   void dispatch(ConnEntry& e);
   bool flush(ConnEntry& e);
   void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out);
   void transmit_bare(const FlowKey& key, const wire::TcpHeader& h);
   void rearm(ConnEntry& e);
+
+  // memory.cc
+  static PoolOptions small_slots(std::uint64_t memory);
+  static PoolOptions medium_slots(std::uint64_t memory);
+  Slice hold(tcp::Conn& c, const Segment& s, Slice* crumbs);
+  Slice hold_crumb(Slice& crumbs, Bytes payload);
+  void account(ConnEntry& e);
+  std::uint64_t held() const;
   void update_memory();
 
   ShardOptions options_;
@@ -233,8 +242,9 @@ class Shard {
   std::vector<ConnEntry*> dirty_;
   std::vector<ConnEntry*> turn_;
   std::uint64_t next_id_ = 1;
-  Instant cookies_until_{};     ///< cookies sent before are good until then
-  bool records_moved_ = false;  ///< half-open or TIME-WAIT records came or went in this turn
+  std::uint64_t bookkeeping_ = 0;  ///< of all connections
+  Instant cookies_until_{};        ///< cookies sent before are good until then
+  bool records_moved_ = false;     ///< half-open or TIME-WAIT records came or went in this turn
   bool draining_ = false;
   bool memory_short_ = false;
   tcp::SegmentOut out_;

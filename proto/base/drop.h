@@ -33,7 +33,7 @@ namespace pollux {
   X(tcp_blind_rst, "RST inside the window but not exact (RFC 5961 3)")    \
   X(tcp_blind_syn, "SYN in a synchronized state (RFC 5961 4)")            \
   X(tcp_duplicate, "nothing in it that was not received before")          \
-  X(tcp_ooo_limit, "out-of-order store full")                             \
+  X(tcp_ooo_limit, "out-of-order store full, or memory short")            \
   X(tcp_time_wait, "nothing to do for it in TIME-WAIT")                   \
   X(tcp_closed, "data after the local end closed")                        \
   X(udp_no_listener, "UDP datagram to a port without a service")          \

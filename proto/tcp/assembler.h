@@ -30,6 +30,7 @@ class Assembler {
   bool empty() const { return size_ == 0; }
   std::size_t bytes() const { return bytes_; }  ///< octets held
   std::size_t pieces() const { return size_; }
+  std::size_t bookkeeping() const { return size_ * sizeof(Piece); }  ///< octets beside the payload
   /// Contiguous ranges for the SACK option, that of the latest insert first (RFC 2018 4), then the
   /// ones before in recency as far as known. Returns how many were written.
   std::size_t sack_blocks(std::span<wire::SackBlock> out) const;

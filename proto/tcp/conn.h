@@ -132,7 +132,8 @@ class Conn {
   void set_congestion_control(CcKind k) {
     if (k != cc_.kind()) cc_ = CongestionControl(k, mss_);
   }
-  /// False: the receive window grows no further (memory is short); an offered edge stays.
+  /// False: memory is short. The receive window grows no further and nothing new is kept ahead of a
+  /// gap; what comes in order up to the offered edge is taken.
   void set_growth(bool allowed) { growth_allowed_ = allowed; }
 
   // --- outputs
@@ -173,6 +174,11 @@ class Conn {
   CcKind congestion_control() const { return cc_.kind(); }
   /// Octets of payload held in all queues.
   std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_.bytes(); }
+  /// Octets that its own lists take.
+  std::size_t bookkeeping() const {
+    return assembler_.bookkeeping() + board_.bookkeeping() + send_queue_.bookkeeping() +
+           rcv_queue_.bookkeeping();
+  }
   bool keeps_out_of_order() const { return !assembler_.empty(); }
   /// Sequence variables relative to the initial ones, for logs.
   std::uint32_t snd_una_relative() const { return distance(snd_.iss, snd_.una); }

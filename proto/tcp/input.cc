@@ -324,7 +324,8 @@ Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
     return DropReason::tcp_closed;
   }
   if (in.seq == rcv_.nxt) {
-    deliver(now, in.data);
+    in.seq += in.data.size();
+    deliver(now, std::exchange(in.data, {}));  // alone in its slot, it takes the pieces behind it
     return std::nullopt;
   }
   ack_now_ = true;  // a gap: the peer must learn of it at once (RFC 5681 4.2)
@@ -332,6 +333,7 @@ Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
     const std::uint32_t owed = dup_acks_owed_ + std::min(segments_of(in), 3U);
     dup_acks_owed_ = static_cast<std::uint8_t>(std::min(owed, 255U));
   }
+  if (!growth_allowed_) return DropReason::tcp_ooo_limit;
   const auto stored = assembler_.insert(in.seq, in.data);
   if (stored == Assembler::Insert::no_room) return DropReason::tcp_ooo_limit;
   if (stored == Assembler::Insert::duplicate) {

@@ -189,6 +189,7 @@ bool Conn::emit_retransmission(Instant now, SegmentOut& out) {
   first_retransmission_ = false;
   TxRecord* r = board_.next_lost(std::min(std::max<std::uint32_t>(room, mss_), super_size()), mss_);
   if (r == nullptr) return false;
+  if (snd_.wnd > 0 && r->begin >= snd_.una + snd_.wnd) return false;
   emit_again(now, *r, out);
   return true;
 }
@@ -197,7 +198,10 @@ void Conn::emit_again(Instant now, TxRecord& record, SegmentOut& out) {
   TxRecord* r = &record;
   const bool fin = fin_sent_ && r->end() == snd_.nxt;
   const std::uint32_t data = r->size - (fin ? 1U : 0U);
-  const std::uint32_t got = fill_data(r->begin, data, out);
+  // A window that shrank takes its part only: some receivers refuse the whole of what goes beyond.
+  const Seq edge = max(r->begin, snd_.una + snd_.wnd);
+  const std::uint32_t fits = edge == r->begin ? data : std::min(data, distance(r->begin, edge));
+  const std::uint32_t got = fill_data(r->begin, fits, out);
   const bool with_fin = fin && got == data;
   if (got < data) r = &board_.shorten(*r, got);
   fill_header(now, r->begin,

@@ -106,6 +106,7 @@ class Scoreboard {
   Seq highest_delivered() const { return highest_; }
   bool empty() const { return count_ == 0; }
   std::size_t size() const { return count_; }
+  std::size_t bookkeeping() const { return count_ * sizeof(TxRecord); }  ///< octets
   const TxRecord& front() const { return blocks_[first_].records[head_]; }
   void clear();
 

@@ -82,6 +82,7 @@ class SliceQueue {
     clear_entries();
   }
   std::size_t pieces() const { return entries_.size() - head_; }
+  std::size_t bookkeeping() const { return pieces() * sizeof(Entry); }  ///< octets
 
  private:
   struct Entry {

@@ -395,6 +395,31 @@ TEST(ConnSend, window_that_shrinks_to_zero_sees_single_segments) {
   EXPECT_GT(t.drain(), 3U);
 }
 
+/// Linux refuses the whole of a segment that reaches beyond its window.
+TEST(ConnSend, retransmissions_are_cut_to_a_window_that_shrank) {
+  Bench t;
+  t.establish(14600);
+  t.write(14600);
+  t.drain();
+  t.in(ack(1).acks(1461).win(700));
+  t.none();
+  t.next_timer();
+  t.out(ack(1461).len(700));
+  t.none();
+  t.in(ack(1).acks(2161).win(1000));
+  t.out(ack(2161).len(760));  // the rest of the segment
+  t.none();
+  t.in(ack(1).acks(2921).win(14600));
+  t.out(ack(2921).len(1460));
+  std::uint32_t una = 2921;
+  for (int i = 0; i < 100 && t.conn->info().in_flight + t.conn->info().lost > 0; ++i) {
+    una = std::min(una + 1460, 14601U);
+    t.in(ack(1).acks(una).win(14600));
+    t.drain();
+  }
+  EXPECT_EQ(t.conn->info().bytes_acked, 14600U);
+}
+
 TEST(ConnSend, old_segments_do_not_move_the_window) {
   Bench t;
   t.establish(10000);

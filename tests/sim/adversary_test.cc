@@ -47,7 +47,7 @@ struct Siege {
     besieged.tcp.receive_buffer = pick(r, {1000U, 20000U, 200000U, 1U << 20});
     besieged.tcp.send_buffer = std::min(besieged.tcp.send_buffer, 1U << 20);
     besieged.tcp.keepalive = chance(r, 0.5) ? Duration(2s) : Duration::zero();
-    besieged.memory_limit = 8U << 20;
+    besieged.memory_limit = 4U << 20;
     o.address = v4 ? "198.18.0.66" : "2001:2::66";
     o.lines = static_cast<unsigned>(between(r, 1, 4));
     o.moves = static_cast<unsigned>(between(r, 20, 300));

@@ -136,6 +136,81 @@ TEST_F(ShardTest, memory_limit_refuses_new_connections_and_serves_old_ones) {
   open(1002);
 }
 
+TEST_F(ShardTest, a_comb_of_single_octets_shares_slots) {
+  service.keep = true;
+  open();
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    segment(header(flag::ack, 102 + 2 * i, iss + 1), 1);
+    // What brings nothing new takes no room beside it.
+    segment(header(flag::ack, 102 + 2 * i, iss + 1), 1);
+    taken += 1;
+  }
+  EXPECT_EQ(drops(DropReason::tcp_duplicate), 1000U);
+  EXPECT_LE(counters.memory_bytes.get(), 50000U);
+  service.keep = false;
+  segment(header(flag::ack, 101, iss + 1), 2000);
+  taken += 1;
+  EXPECT_EQ(service.octets, 2000U);
+  EXPECT_EQ(counters.memory_bytes.get(), sizeof(ConnEntry));
+}
+
+/// Each tooth comes with its gap: what was in order is read late, and lies in few pieces.
+TEST_F(ShardTest, a_filled_comb_is_kept_in_few_pieces) {
+  service.keep = true;
+  open();
+  for (std::uint32_t i = 0; i < 10000; i += 2) {
+    segment(header(flag::ack, 102 + i, iss + 1), 1);
+    segment(header(flag::ack, 101 + i, iss + 1), 1);
+    taken += 2;
+  }
+  EXPECT_LE(counters.memory_bytes.get(), 10000U * 2);
+  service.keep = false;
+  segment(header(flag::ack, 10101, iss + 1), 1);
+  taken += 1;
+  EXPECT_EQ(service.octets, 10001U);
+}
+
+TEST_F(ShardTest, past_the_memory_limit_nothing_is_kept_ahead_of_a_gap) {
+  options.memory_limit = 100000;
+  service.keep = true;
+  std::uint32_t ours[4];
+  for (std::uint16_t i = 0; i < 4; ++i) {
+    open(static_cast<std::uint16_t>(1000 + i));
+    ours[i] = iss + 1;
+  }
+  for (std::uint32_t i = 0; i < 120; ++i) {
+    segment(header(flag::ack, 102 + 1001 * (i / 4), ours[i % 4],
+                   static_cast<std::uint16_t>(1000 + i % 4)),
+            1000);
+  }
+  EXPECT_LE(counters.memory_bytes.get(), options.memory_limit + 3000);
+  EXPECT_GT(drops(DropReason::tcp_ooo_limit), 0U);
+  taken += 120 - drops(DropReason::tcp_ooo_limit);
+  // What comes in order is taken up to the edge that was offered.
+  const std::uint32_t edge = 101 + 65535;
+  for (std::uint32_t at = 101; at < edge; at += 1400) {
+    segment(header(flag::ack, at, ours[3], 1003), std::min(1400U, edge - at));
+    taken += 1;
+  }
+  pass(40ms + 20ms);  // the delayed ACK
+  EXPECT_EQ(port.sent.back().tcp.ack.raw(), edge);
+  segment(header(flag::rst, edge, 0, 1003));
+  for (std::uint16_t from = 1000; from < 1003; ++from) segment(header(flag::rst, 101, 0, from));
+  taken += 4;
+  EXPECT_EQ(counters.memory_bytes.get(), 0U);
+}
+
+TEST_F(ShardTest, records_that_went_are_work) {
+  segment(header(flag::syn, 100));
+  taken += 1;
+  EXPECT_FALSE(shard().has_work());
+  shard().abort_all(now);
+  EXPECT_TRUE(shard().has_work());
+  EXPECT_TRUE(shard().finish_turn(now));
+  EXPECT_FALSE(shard().has_work());
+  EXPECT_EQ(counters.memory_bytes.get(), 0U);
+}
+
 TEST_F(ShardTest, large_packets_that_are_kept_count_as_memory) {
   service.keep = true;
   open();
