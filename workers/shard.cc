@@ -281,6 +281,7 @@ bool Shard::finish_turn(Instant now) {
   now_ = now;
   if (dirty_.empty() && !records_moved_) return false;
   records_moved_ = false;
+  wheel_.advance(now);  // deadlines count from this turn, not from the one before a sleep
   turn_.swap(dirty_);
   for (ConnEntry* e : turn_) dispatch(*e);
   for (ConnEntry* e : turn_) {

@@ -44,12 +44,6 @@ unsigned pacing_gain(Bbr::State s) {
   return 100;
 }
 
-/// Lost since the sample's segment was sent: more than 2 % of what was in flight then?
-bool too_much_lost(const RateSample& rs) {
-  return rs.lost / kLossDivisor > rs.tx_in_flight ||
-         std::min<std::uint64_t>(rs.lost, kMaxVolume) * kLossDivisor > rs.tx_in_flight;
-}
-
 /// There is no source of randomness here: the count of delivered octets, well mixed, differs from
 /// connection to connection and from cycle to cycle, which is all that the draft's draws are for.
 std::uint32_t mixed(std::uint64_t v) {
@@ -68,6 +62,7 @@ Bbr::Bbr(std::uint32_t mss)
 
 void Bbr::on_ack(const AckEvent& e) {
   begin(e);
+  if (e.rtt > Duration::zero()) latest_rtt_ = e.rtt;
   Sample s = take(e);
   if (e.lost != 0) note_loss();
   if (e.acked != 0) {
@@ -90,7 +85,7 @@ void Bbr::update_model(Sample& s, const AckEvent& e) {
   update_latest(s);
   update_max_bw(s);
   if (s.loss_round_start) {
-    if (loss_in_round_ && !is_probing() && too_much_lost(s.rs)) lower_short_term();
+    if (loss_in_round_ && !is_probing() && too_much_lost(s)) lower_short_term();
     loss_in_round_ = false;
   }
   update_aggregation(s);
@@ -103,6 +98,13 @@ void Bbr::update_model(Sample& s, const AckEvent& e) {
   if (!s.loss_round_start) return;
   bw_latest_ = s.rate;
   inflight_latest_ = volume_of(s.rs.delivered);
+}
+
+/// Lost since the sample's segment was sent: more than 2 % of what was in flight then, and a queue
+/// in sight; without one losses are the path's own noise, unless they are a fifth.
+bool Bbr::too_much_lost(const Sample& s) const {
+  const std::uint64_t lost = std::min<std::uint64_t>(s.rs.lost, kMaxVolume);
+  return lost * (s.queue ? kLossDivisor : kNoiseDivisor) > s.rs.tx_in_flight;
 }
 
 bool Bbr::is_probing() const {
@@ -135,7 +137,7 @@ void Bbr::check_startup_loss(const Sample& s, const AckEvent& e) {
   const bool many = loss_events_ >= kStartupLossEvents;
   loss_events_ = 0;
   if (state_ != State::startup || full_bw_reached_) return;
-  if (!in_recovery_ || !many || !too_much_lost(s.rs)) return;
+  if (!in_recovery_ || !many || !too_much_lost(s)) return;
   undo_state_ = State::startup;
   full_bw_reached_ = true;
   inflight_longterm_ = std::max(bdp(bandwidth(), 100), inflight_latest_);
@@ -192,7 +194,7 @@ bool Bbr::adapt_long_term(const Sample& s) {
       return true;
     }
   }
-  if (too_much_lost(s.rs)) {
+  if (too_much_lost(s)) {
     if (!probe_sample_) return false;
     on_inflight_too_high(s);
     return false;

@@ -41,6 +41,7 @@ class Bbr {
     std::uint32_t acked = 0;
     bool app_limited = false;
     bool cwnd_limited = false;
+    bool queue = false;  ///< the round trip is an eighth above its minimum
     bool round_start = false;
     bool loss_round_start = false;
   };
@@ -82,6 +83,7 @@ class Bbr {
   void start_round() { next_round_delivered_ = delivered_; }
   bool in_probe_bw() const { return state_ >= State::down && state_ <= State::up; }
   bool is_probing() const;
+  bool too_much_lost(const Sample& s) const;
   // the controls
   void set_pacing_rate(unsigned gain);
   void grow_cwnd(std::uint32_t acked);
@@ -110,6 +112,7 @@ class Bbr {
   std::uint64_t bw_shortterm_ = kNoLimit;
   std::uint64_t undo_bw_shortterm_ = kNoLimit;
   Duration min_rtt_ = Duration::max();
+  Duration latest_rtt_{};
   Duration probe_rtt_min_delay_ = Duration::max();
   Instant min_rtt_stamp_{};
   Instant probe_rtt_min_stamp_{};

@@ -13,6 +13,7 @@ inline constexpr std::uint64_t kMaxVolume = kMaxCwnd;
 inline constexpr std::uint64_t kMaxBandwidth = std::uint64_t{1} << 40;  ///< octets per second
 inline constexpr std::uint64_t kMinRate = 1000;                         ///< octets per second
 inline constexpr std::uint64_t kLossDivisor = 50;                       ///< BBR.LossThresh, 2 %
+inline constexpr std::uint64_t kNoiseDivisor = 5;  ///< 20 %: the same where no queue is seen
 
 /// Zero when time runs backwards.
 constexpr std::uint64_t elapsed_ns(Instant from, Instant to) {

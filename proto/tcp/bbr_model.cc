@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint32_t kMaxQuantum = 64 * 1024;
 constexpr std::uint8_t kExtraAckedRounds = 5;  // two windows of it: BBR.ExtraAckedFilterLen
 constexpr std::uint64_t kMarginPercent = 1;    // BBR.PacingMarginPercent
+constexpr Duration kQueueNoise = 500us;        // what hosts add to a round trip without a queue
 
 }  // namespace
 
@@ -26,6 +27,7 @@ Bbr::Sample Bbr::take(const AckEvent& e) {
   s.acked = e.acked;
   s.app_limited = e.rate.app_limited || e.rate.prior_delivered < probe_rtt_delivered_;
   s.cwnd_limited = e.cwnd_limited;
+  s.queue = min_rtt_ != Duration::max() && latest_rtt_ > min_rtt_ + min_rtt_ / 8 + kQueueNoise;
   if (e.acked == 0) return s;
   s.round_start = e.rate.prior_delivered >= next_round_delivered_;
   if (!s.round_start) return s;

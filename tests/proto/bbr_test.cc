@@ -67,18 +67,12 @@ TEST_P(EveryPathTest, OnePercentOfRandomLossCostsLittle) {
   EXPECT_GE(share(m.run(10s), o.rate), 0.85);
 }
 
-TEST_P(EveryPathTest, FivePercentOfRandomLossLeavesMoreThanRenoWouldHave) {
+TEST_P(EveryPathTest, FivePercentOfRandomLossLeavesMostOfTheRate) {
   PathOptions o = path();
   o.loss_per_mille = 50;
   PathModel m(o);
   m.run(warm_up(o.rtt));
-  const std::uint64_t got = m.run(10s);
-  // RFC 3448 and others: MSS / RTT * sqrt(3 / 2p), and what the path could carry.
-  const double reno = 5.48 * kMss / std::chrono::duration<double>(o.rtt).count();
-  EXPECT_GE(static_cast<double>(got), std::min(reno, 0.4 * static_cast<double>(o.rate)));
-  if (m.bdp() > 100 * kMss) {
-    EXPECT_LE(share(got, o.rate), 0.6);
-  }
+  EXPECT_GE(share(m.run(10s), o.rate), 0.6);
 }
 
 TEST_P(EveryPathTest, StartupEndsAndDrainEmptiesTheQueue) {
@@ -113,11 +107,15 @@ TEST(BbrPathTest, AShallowQueueEndsStartupAndBoundsWhatIsInFlight) {
   EXPECT_LE(m.bbr().cwnd(), 3 * bdp / 2);
 }
 
-TEST(BbrPathTest, MuchLossEndsStartup) {
-  PathModel m({.rate = 1000 * kMbit, .rtt = 20ms, .loss_per_mille = 50});
-  while (m.bbr().state() == State::startup && m.now() < Instant{5s}) m.run(1ms);
-  EXPECT_LT(m.now(), Instant{5s});
-  EXPECT_LT(m.bbr().bandwidth(), 500 * kMbit) << "before the rate that is there";
+TEST(BbrPathTest, NoiseDoesNotEndStartupAndMuchLossDoes) {
+  const auto found = [](unsigned per_mille) {
+    PathModel m({.rate = 1000 * kMbit, .rtt = 20ms, .loss_per_mille = per_mille});
+    while (m.bbr().state() == State::startup && m.now() < Instant{5s}) m.run(1ms);
+    EXPECT_LT(m.now(), Instant{5s});
+    return m.bbr().bandwidth();
+  };
+  EXPECT_GE(found(50), 900 * kMbit);
+  EXPECT_LT(found(300), 500 * kMbit) << "before the rate that is there";
 }
 
 TEST(BbrPathTest, ProbesForBandwidthEveryFewSeconds) {
@@ -247,6 +245,7 @@ AckEvent ack_of(PathModel& m, std::uint32_t acked, std::uint32_t lost) {
   AckEvent e{.now = m.now(), .acked = acked, .in_flight = m.in_flight(), .lost = lost};
   e.pipe = m.in_flight() - std::min(m.in_flight(), acked + lost);
   e.in_recovery = lost != 0;
+  e.rtt = lost != 0 ? m.path().rtt * 3 / 2 : m.path().rtt;  // losses come of a queue here
   e.rate.delivered_total = m.delivered() + acked;
   e.rate.prior_delivered = m.delivered();
   e.rate.delivered = m.bdp();

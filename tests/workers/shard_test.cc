@@ -45,6 +45,15 @@ TEST_F(ShardTest, a_service_chooses_the_congestion_control_of_its_connections) {
   taken += 4;
 }
 
+TEST_F(ShardTest, timers_after_a_long_silence_are_as_exact_as_ever) {
+  open();
+  pass(100s);
+  segment(header(flag::ack, 101, iss + 1), 50);  // to be acknowledged after 40 ms
+  const Duration wait = shard().next_deadline() - now;
+  EXPECT_GE(wait, 40ms);
+  EXPECT_LE(wait, 40ms + 40ms / 7 + 200us) << "counted from before the silence";
+}
+
 TEST_F(ShardTest, unknown_port_is_answered_by_rst) {
   segment(header(flag::syn, 100, 0, 1000, 9));
   ASSERT_EQ(port.sent.size(), 1U);
