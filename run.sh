@@ -9,7 +9,7 @@ PACKAGES=(
   libboost-dev libtbb-dev libspdlog-dev libfmt-dev libbenchmark-dev libtomlplusplus-dev
   libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev libmnl-dev
   python3 iproute2 iputils-ping netcat-openbsd socat curl iperf iperf3 hping3 tcpdump nftables
-  ethtool procps
+  ethtool procps util-linux wrk nginx
 )
 PYTHON=/usr/bin/python3
 SUITES=(unit sim e2e sanitize)
@@ -38,8 +38,9 @@ usage: ./run.sh [VERB] [ARGUMENTS]
                               namespace; prints one table
   test [SUITE...]             build what is needed and run unit, sim, e2e, sanitize (default all);
                               the last line is `N passed, N failed`
-  bench [SUITE...] [--quick]  measure: micro (parts of the code) and recovery (against the kernel's
-                              TCP over a lossy path); results in build/bench. With one suite its
+  bench [SUITE...] [--quick]  measure: micro (parts of the code), e2e (against the kernel and what
+                              the device allows), recovery (against the kernel's TCP over a lossy
+                              path); results and report.html in build/bench. With one suite its
                               own options too: `bench recovery --help`
   help                        this text
 
@@ -69,8 +70,24 @@ setup() {
   fi
   say "setup: installing ${missing[*]}"
   as_root apt-get update -q || return
-  as_root env DEBIAN_FRONTEND=noninteractive \
+  without_services as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+# nginx is here to be measured against: installing it must not start it. A policy that the machine
+# has already is left as it is.
+without_services() {
+  local policy=/usr/sbin/policy-rc.d made='' status=0
+  if [[ ! -e $policy ]]; then
+    made=1
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null || return
+    as_root chmod +x "$policy"
+  fi
+  trap : INT TERM  # apt-get ends at them, and what was made is removed
+  "$@" || status=$?
+  trap - INT TERM
+  [[ -z $made ]] || as_root rm -f "$policy"
+  return "$status"
 }
 
 # build PRESET [TARGET...]: no targets means everything. Callers may test the result, which
@@ -261,6 +278,7 @@ test_unit() {
   test_build release || return 0
   run_ctest unit 'proto|workers|engine|hop|stubs'
   run_counted tidy "$PYTHON" tests/tidy_test.py
+  run_counted bench "$PYTHON" tests/bench_test.py
 }
 
 test_sim() {

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Runs the benchmarks: `micro` (Google Benchmark) and `recovery` (an impaired path, needs root).
+"""Runs the benchmarks: `micro` (Google Benchmark), `e2e` (the daemon beside stubs and the kernel)
+and `recovery` (an impaired path); the last two need root.
 
 usage: run.py [SUITE...] [OPTION...]; the options go to each suite. Results are in build/bench.
 """
@@ -7,6 +8,8 @@ usage: run.py [SUITE...] [OPTION...]; the options go to each suite. Results are 
 import pathlib
 import subprocess
 import sys
+
+import page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -36,7 +39,12 @@ def recovery(options) -> int:
     return suite.main(options)
 
 
-SUITES = {"micro": micro, "recovery": recovery}
+def e2e(options) -> int:
+    import e2e as suite
+    return suite.main(options)
+
+
+SUITES = {"micro": micro, "e2e": e2e, "recovery": recovery}
 
 
 def main() -> int:
@@ -47,7 +55,10 @@ def main() -> int:
     if unknown:
         print(f"bench: no suite '{unknown[0]}'; there is: {', '.join(SUITES)}", file=sys.stderr)
         return 2
-    return max([SUITES[suite](options) for suite in suites])
+    status = max([SUITES[suite](options) for suite in suites])
+    if target := page.write(ROOT / "build" / "bench"):
+        print(f"bench: all results in {target.relative_to(ROOT)}")
+    return status
 
 
 if __name__ == "__main__":

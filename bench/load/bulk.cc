@@ -38,10 +38,12 @@ class Bulk {
     }
   }
 
-  void report(std::vector<double>& gbit_s, std::uint64_t& octets, std::uint64_t& resent) const {
+  void report(std::vector<double>& gbit_s, std::uint64_t& all, std::uint64_t& octets,
+              std::uint64_t& resent) const {
     for (const Flow& flow : flows_) {
       const std::uint64_t moved = flow.octets - flow.octets_before;
       octets += moved;
+      all += flow.octets;
       gbit_s.push_back(static_cast<double>(moved) * 8 / seconds_ / 1e9);
       resent += counters_of(flow.fd.get()).retransmitted;
     }
@@ -124,9 +126,10 @@ nlohmann::json bulk(bool sends, const Options& options) {
     if (error) std::rethrow_exception(error);
   }
   std::vector<double> gbit_s;
-  std::uint64_t octets = 0, resent = 0;
-  for (const Bulk& part : parts) part.report(gbit_s, octets, resent);
+  std::uint64_t all = 0, octets = 0, resent = 0;
+  for (const Bulk& part : parts) part.report(gbit_s, all, octets, resent);
   return {{"octets", octets},
+          {"octets_all", all},  // with the warm-up
           {"seconds", parts[0].seconds()},
           {"gbit_s", std::accumulate(gbit_s.begin(), gbit_s.end(), 0.0)},
           {"flows_gbit_s", gbit_s},

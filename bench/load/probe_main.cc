@@ -1,5 +1,4 @@
 // How far two CPUs are from each other: a number handed to and fro through one cache line.
-#include <immintrin.h>
 #include <sched.h>
 
 #include <CLI/CLI.hpp>
@@ -36,11 +35,7 @@ void answer(Line& line, int cpu) {
   take_place(cpu);
   line.value.store(0, std::memory_order_release);
   for (int seen = 0; seen >= 0; seen = line.value.load(std::memory_order_acquire)) {
-    if (seen % 2 != 0) {
-      line.value.store(seen + 1, std::memory_order_release);
-    } else {
-      _mm_pause();
-    }
+    if (seen % 2 != 0) line.value.store(seen + 1, std::memory_order_release);
   }
 }
 
@@ -49,7 +44,8 @@ double sample(Line& line) {
   const Instant begin = Clock::now();
   for (int i = 0; i < kRoundTrips; ++i) {
     line.value.store(2 * i + 1, std::memory_order_release);
-    while (line.value.load(std::memory_order_acquire) != 2 * i + 2) _mm_pause();
+    while (line.value.load(std::memory_order_acquire) != 2 * i + 2) {
+    }
   }
   return std::chrono::duration<double, std::nano>(Clock::now() - begin).count() / kRoundTrips;
 }

@@ -27,7 +27,16 @@ ECHO, DISCARD, CHARGEN, HTTP = 7, 9, 19, 80
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _number = itertools.count(1)
-_live = set()  # namespaces to remove at exit
+_live = set()  # namespaces, and what else has a destroy(), to remove at exit
+
+
+def own(thing):
+    """`thing.destroy()` is called should the program end before it is disowned."""
+    _live.add(thing)
+
+
+def disown(thing):
+    _live.discard(thing)
 
 
 def sh(*words, check=True, timeout=30, **kw):

@@ -1,0 +1,150 @@
+#!/usr/bin/python3
+"""What the benchmarks make of their samples: statistics, goals, the page."""
+
+import pathlib
+import re
+import sys
+import unittest
+import xml.etree.ElementTree as ElementTree
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "bench"), str(HERE / "e2e")]
+
+import bed  # noqa: E402
+import e2e  # noqa: E402
+import page  # noqa: E402
+import report  # noqa: E402
+import stats  # noqa: E402
+from stats import Goal  # noqa: E402
+
+
+def samples(*values, apart=False):
+    return [{"x": v, "apart": apart} for v in values]
+
+
+class Statistics(unittest.TestCase):
+    def test_a_summary_has_the_middle_and_the_ends(self):
+        self.assertEqual(stats.Summary(2, 1, 9, 3), stats.summary([9, 1, 2]))
+        self.assertIsNone(stats.summary([]))
+
+    def test_ratios_are_of_one_round(self):
+        self.assertEqual([2, 0.5], stats.paired(samples(4, 3), samples(2, 6), "x"))
+
+    def test_what_failed_leaves_its_pair_out(self):
+        self.assertEqual([0.5], stats.paired([None, *samples(3)], samples(2, 6), "x"))
+        self.assertEqual([], stats.paired(samples(1), [None], "x"))
+
+    def test_only_pairs_with_the_cpus_alike_count(self):
+        a, b = samples(8, 4), samples(4) + samples(1, apart=True)
+        self.assertEqual([2], stats.paired(a, b, "x"))
+        self.assertEqual([4], stats.paired(a[1:], b[1:], "x"))  # unless there is no other
+
+    def test_the_noise_floor_counts_both_ways(self):
+        self.assertAlmostEqual(0.25, stats.noise_floor([1.1, 0.8]))
+        self.assertIsNone(stats.noise_floor([]))
+
+
+class Goals(unittest.TestCase):
+    def judge(self, sense, bound, **of_cell):
+        goal = Goal("g", "a", "b" if "b" in of_cell else "", "x", sense, bound)
+        return goal.judge(of_cell)
+
+    def test_the_median_decides(self):
+        more = {"a": samples(1, 2, 3), "b": samples(1, 1, 1)}
+        self.assertEqual("met", self.judge(">=", 2, **more)["verdict"])
+        self.assertEqual("missed", self.judge(">=", 2.1, **more)["verdict"])
+        self.assertEqual("met", self.judge("<=", 2, **more)["verdict"])
+        self.assertEqual("missed", self.judge("<=", 1.9, **more)["verdict"])
+
+    def test_a_value_needs_no_denominator(self):
+        found = self.judge("<=", 1024, a=samples(1000))
+        self.assertEqual(("met", 1000), (found["verdict"], found["median"]))
+
+    def test_nothing_is_not_measured(self):
+        self.assertEqual("not measured", self.judge(">=", 1, a=[None], b=samples(1))["verdict"])
+
+    def test_each_is_about_cells_that_exist(self):
+        cells = {c.name for c in [*e2e.bulk_cells(), *e2e.round_trip_cells(), *e2e.http_cells(),
+                                  *e2e.connect_cells()]} | {"idle connections: engine"}
+        for goal in e2e.goals():
+            self.assertIn(goal.numerator, cells)
+            self.assertIn(goal.denominator, cells | {""})
+
+
+WRK = """Running 2s test @ http://198.18.0.2/
+  Latency Distribution
+     50%  612.00us
+     75%  700.00us
+     90%    1.20ms
+     99%    2.50ms
+  120000 requests in 2.00s, 30.00MB read
+Requests/sec:  59000.50
+"""
+
+
+class Tools(unittest.TestCase):
+    def test_wrk(self):
+        self.assertEqual({"per_second": 59000.5, "p50_us": 612, "p90_us": 1200, "p99_us": 2500},
+                         bed.parse_wrk(WRK))
+
+    def test_errors_of_wrk_are_failures(self):
+        with self.assertRaises(AssertionError):
+            bed.parse_wrk(WRK + "  Non-2xx or 3xx responses: 3\n")
+
+    def test_marks(self):
+        clean = {"dropped": 0, "retransmitted": 0, "steal": 0.0, "apart": False,
+                 "probe_ns": [55, 60]}
+        self.assertEqual([], bed.marks(clean))
+        for key, value in (("dropped", 1), ("retransmitted", 2), ("steal", 0.02), ("apart", True)):
+            self.assertEqual(1, len(bed.marks({**clean, key: value})), key)
+
+    def test_kinds_of_marks_are_counted(self):
+        found = e2e.doubts({"a": [{"marks": ["3 packets dropped by a device"]}, None],
+                            "b": [{"marks": ["9 packets dropped by a device"]}]})
+        self.assertEqual({"packets dropped by a device": 2}, found)
+
+
+E2E = {
+    "machine": {"cpu": "A <B> & C", "cpus": 2, "kernel": "6.18", "load": 0.1, "date": "today"},
+    "options": {"rounds": 2, "seconds": 1.0}, "noise": {"bulk": [1.01, 0.96]},
+    "measured": 4, "apart": 1, "repeated": 1, "failed": [{"cell": "x: y", "why": "z"}],
+    "goals": [{"name": "met one", "goal": ">= 1", "median": 2.0, "low": 1.0, "high": 3.0,
+               "verdict": "met"}, {"name": "no one", "goal": ">= 1", "verdict": "not measured"}],
+    "samples": {"bulk: engine": [{"gbit_s": 30.0}, None], "bulk: kernel": [{"gbit_s": 20.0}],
+                "round trip: engine": [{"p50_us": 7.0, "per_second": 1.0,
+                                        "histogram_ns": [[7000, 90], [9000, 10]]}]},
+}
+RECOVERY = {"cells": [{
+    "algorithm": "cubic", "direction": "out", "rtt_ms": 20.0, "loss": 1.0, "goodput_ratio": None,
+    "kernel": {"mbit_s": 100.0, "resent_percent": 1.0}, "void": "",
+    "pollux": {"mbit_s": 110.0, "resent_percent": 1.1}}]}
+MICRO = {"benchmarks": [{"name": "sum", "cpu_time": 12.0, "time_unit": "ns",
+                         "bytes_per_second": 5e9}]}
+
+
+class Page(unittest.TestCase):
+    def test_holds_every_suite(self):
+        text = page.page({"e2e": E2E, "recovery": RECOVERY, "micro": MICRO, "peers": {"a": 1}})
+        for word in ("End to end", "Recovery from loss", "Parts of the code", "peers", "4.2%",
+                     "today", "failed: x: y", "not measured"):
+            self.assertIn(word, text)
+
+    def test_names_are_escaped_and_nothing_is_loaded(self):
+        text = page.page({"e2e": E2E})
+        self.assertIn("A &lt;B&gt; &amp; C", text)
+        self.assertIsNone(re.search(r"https?://|<script|<link|src=", text))
+
+    def test_drawings_are_well_formed(self):
+        ElementTree.fromstring(page.bars([("a<b", 2, 1, 3), ("c", 0, 0, 0)], "Gbit/s"))
+        ElementTree.fromstring(page.latency({"engine": [[7000, 90], [9000, 10]]}))
+        self.assertEqual("", page.latency({"engine": []}))
+
+    def test_shares_are_of_what_took_longer(self):
+        self.assertEqual([(7, 0.25), (9, 0.0)], page.cumulative([(7, 3), (9, 1)]))
+
+    def test_histograms_add_up(self):
+        self.assertEqual([(1, 5), (2, 2)], page.merged([[[1, 2]], [[1, 3], [2, 2]]]))
+
+
+if __name__ == "__main__":
+    sys.exit(report.run(unittest.defaultTestLoader.loadTestsFromModule(sys.modules[__name__])))
