@@ -52,6 +52,7 @@ TEST_F(ShardTest, timers_after_a_long_silence_are_as_exact_as_ever) {
   const Duration wait = shard().next_deadline() - now;
   EXPECT_GE(wait, 40ms);
   EXPECT_LE(wait, 40ms + 40ms / 7 + 200us) << "counted from before the silence";
+  taken += 1;
 }
 
 TEST_F(ShardTest, unknown_port_is_answered_by_rst) {
