@@ -70,8 +70,9 @@ class Process:
     def pid(self):
         return self._popen.pid
 
-    def wait_ready(self):
-        if not select.select([self._popen.stdout], [], [], 10)[0]:
+    def wait_ready(self, timeout=10):
+        """Its first line."""
+        if not select.select([self._popen.stdout], [], [], timeout)[0]:
             raise AssertionError(f"{self.words}: says nothing")
         line = self._popen.stdout.readline()
         if not line:
@@ -213,10 +214,10 @@ def serving(address, process, number=signal.SIGTERM):
 
 
 @contextlib.contextmanager
-def stub(bed, kind):
+def stub(bed, kind, *words):
     process = Process(bed.lab.command(
         *_pin(bed, SERVER_CPU), TOOLS / f"pollux_stub_{kind}",
-        *(w for a in following(ENGINE, ADDRESSES) for w in ("--address", a))))
+        *(w for a in following(ENGINE, ADDRESSES) for w in ("--address", a)), *words))
     with serving(ENGINE, process) as server:
         process.wait_ready()
         yield server

@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def server_of(bed, options, variant, role):
     settings = dict(word.split("=", 1) for word in options.set)
     if variant == "stub":
         return beds.stub(bed, role)
+    if variant == "stub, lazy":
+        return beds.stub(bed, role, "--ack-batches")
     if variant == "kernel":
         return beds.kernel(bed, poll=role == "echo")
     if variant == "kernel, blocking":
@@ -56,13 +59,15 @@ def server_of(bed, options, variant, role):
     return beds.engine(bed, "dedicated" if variant == "dedicated" else "inline", settings)
 
 
-def with_client(variant, role, words):
+def with_client(variant, role, words, threads=False):
     """A cell's run: this client against that server."""
     def run(bed, options):
+        many = threads and options.client_threads > 1
+        more = ["--threads", options.client_threads] if many else []
         times = ["--seconds", options.seconds, "--warm-up", min(WARM_UP, options.seconds)]
         with server_of(bed, options, variant, role) as server:
             return beds.guarded(bed, server, lambda: beds.client(
-                bed, server, *words, *times, unpinned=variant == "dedicated"))
+                bed, server, *words, *more, *times, unpinned=many or variant == "dedicated"))
     return run
 
 
@@ -79,8 +84,10 @@ def bulk_cells():
         for flows in FLOWS:
             group = f"bulk {way}, {flows} flow{'s' * (flows > 1)}"
             words = [f"bulk-{way}", "--flows", flows]
-            for variant in ("engine", "dedicated", "stub", "kernel"):
-                yield Cell(group, variant, with_client(variant, role, words), "gbit_s", "Gbit/s")
+            lazy = ("stub, lazy",) if way == "in" else ()
+            for variant in ("engine", "dedicated", "stub", *lazy, "kernel"):
+                yield Cell(group, variant, with_client(variant, role, words, threads=True),
+                           "gbit_s", "Gbit/s")
 
 
 def round_trip_cells():
@@ -223,19 +230,30 @@ class Suite:
             print(f"  {count} idle connections: {figures['octets_per_connection']:.0f} octets each")
 
 
+def hold_idle(bed, server, count, processes):
+    """Opens connections from as many clients as their descriptors take; returns how many."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 64
+    opened = 0
+    while opened < count:
+        processes.append(beds.Process(bed.lab.command(
+            beds.TOOLS / "pollux_client", "idle", "--connections", min(most, count - opened),
+            "--address", server[0], "--addresses", beds.ADDRESSES), stdin=subprocess.PIPE))
+        opened += json.loads(processes[-1].wait_ready(120))["open"]
+    return opened
+
+
 def idle_figures(bed, server, count):
     before = bed.lab.rss_kib()
-    process = beds.Process(bed.lab.command(
-        beds.TOOLS / "pollux_client", "idle", "--connections", count, "--address", server[0],
-        "--addresses", beds.ADDRESSES), stdin=subprocess.PIPE)
+    processes = []
     try:
-        opened = json.loads(process.wait_ready())["open"]
+        opened = hold_idle(bed, server, count, processes)
         harness.wait_until(lambda: bed.lab.totals()["connections_open"] >= opened, 10,
                            f"{opened} open connections")
         grown = (bed.lab.rss_kib() - before) * 1024
     finally:
-        process.destroy()
-    bed.lab.wait_closed(60)
+        for process in processes:
+            process.destroy()
+    # So many FINs at once overrun the device's queue; the daemon's end need not wait for them.
     return {"connections": opened, "octets_per_connection": grown / opened}
 
 
@@ -320,6 +338,8 @@ def parse(arguments):
                    help="cells with this in their name, e.g. 'bulk in' or ': engine'")
     p.add_argument("--unpinned", action="store_true",
                    help="servers and clients run on any CPU; the default is one CPU for each")
+    p.add_argument("--client-threads", type=int, default=1, metavar="N",
+                   help="of the bulk client, which then runs on any CPU; the default is one thread")
     p.add_argument("--set", action="append", default=[], metavar="section.key=VALUE",
                    help="more configuration for the daemon")
     o = p.parse_args(arguments)

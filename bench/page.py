@@ -6,7 +6,8 @@ import math
 import pathlib
 import statistics
 
-COLOURS = {"engine": "#1c6dd0", "dedicated": "#7fb2ec", "stub": "#9a9a9a", "nginx": "#d9822b"}
+COLOURS = {"engine": "#1c6dd0", "dedicated": "#7fb2ec", "stub": "#9a9a9a",
+           "stub, lazy": "#c4c4c4", "nginx": "#d9822b"}
 KERNEL_COLOUR = "#d9822b"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em;
@@ -158,7 +159,7 @@ def grouped(samples):
     return out
 
 
-ORDER = ("engine", "dedicated", "stub")
+ORDER = ("engine", "dedicated", "stub", "stub, lazy")
 
 
 def group_section(group, variants):

@@ -90,6 +90,8 @@ int parse_command_line(int argc, char** argv, const std::string& what, Options& 
   app.add_option("--window", o.window, "Octets that a peer may have in flight")
       ->check(CLI::Range(1 << 16, 16 << 20))
       ->capture_default_str();
+  app.add_flag("--ack-batches", o.ack_batches,
+               "Of the sink: one ACK for what a connection has in a batch of 64 packets");
   app.add_option("--cpu", o.cpu, "The CPU to run on");
   app.add_option("--seconds", o.seconds, "End by itself after this")->check(CLI::PositiveNumber);
   try {

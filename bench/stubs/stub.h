@@ -19,8 +19,9 @@ struct Options {
   Idle idle = Idle::adaptive;
   std::chrono::microseconds spin{50};
   std::uint32_t window = 6 << 20;
-  int cpu = -1;        ///< to run on; -1: any
-  double seconds = 0;  ///< ends by itself after this; 0: at a signal
+  bool ack_batches = false;  ///< of the sink: one ACK for all that a flow has in a batch
+  int cpu = -1;              ///< to run on; -1: any
+  double seconds = 0;        ///< ends by itself after this; 0: at a signal
 };
 
 /// -1 to go on, else the exit code.
