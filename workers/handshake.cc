@@ -183,7 +183,9 @@ void Shard::answer_half_open(HalfOpen& r, tcp::Conn& c) {
 
 void Shard::establish(const tcp::Conn& c, const Segment& s, Service& service) {
   ConnEntry* e = add(s.key, s.hash, c, service);
-  if (e != nullptr) mark_dirty(*e);
+  if (e == nullptr) return;
+  e->received_dscp = s.tos >> 2;
+  mark_dirty(*e);
 }
 
 void Shard::forget_half_open(std::uint32_t n) {

@@ -50,6 +50,12 @@ enum class CloseReason : std::uint8_t {
 };
 std::string_view to_string(CloseReason r);
 
+/// What does not end a connection and may interest its application (RFC 9293 3.9.1.8).
+enum class SoftError : std::uint8_t {
+  delivery,  ///< R1: three retransmissions in a row brought nothing (3.8.3)
+  path,      ///< an ICMP error about what is in flight (3.9.2.2)
+};
+
 /// One connection, as its service sees it. A Stream is a handle: valid inside callbacks and until
 /// on_closed returned.
 class Stream {
@@ -83,7 +89,27 @@ class Stream {
   bool peer_closed() const;
   bool write_shut() const;
 
+  /// The same as write(), and all written so far is urgent (MUST-30). New applications should not
+  /// use it (SHLD-13, RFC 6093): middleboxes clear the pointer and receivers disagree about it.
+  std::size_t write_urgent(Bytes data);
+  /// Octets from the next to be read to the end of the peer's urgent data, arrived or not; 0: there
+  /// is none. They are read in line with all others (RFC 6093).
+  std::uint32_t urgent_remaining() const;
+
   void set_nodelay(bool on);  ///< Nagle off (MUST-17)
+  /// How long data may stay unacknowledged before the connection ends with `timeout` (R2, MUST-21);
+  /// zero: five minutes.
+  void set_user_timeout(Duration d);
+  /// Probes an idle connection (MUST-24): first after `idle` (zero: off), then every `interval`.
+  void set_keepalive(Duration idle = std::chrono::hours(2), Duration interval = 75s);
+  /// False: no on_soft_error (SHLD-20).
+  void set_soft_errors(bool reported);
+  /// The six bits of RFC 2474 for all that is sent from here on (MUST-48). It may change, and best
+  /// does not while data is in flight: classes overtake each other (SHLD-23).
+  void set_dscp(std::uint8_t dscp);
+  std::uint8_t received_dscp() const;  ///< of the last segment that came (MAY-9)
+  /// TTL or hop limit of all that is sent from here on (MUST-49); 0: that of the shard.
+  void set_hop_limit(std::uint8_t limit);
   /// Another algorithm from here on. It begins anew, with the initial window.
   void set_congestion_control(tcp::CcKind kind);
   /// One on_timer at `deadline` (kNever cancels); one timer per connection.
@@ -120,6 +146,10 @@ class Service {
   /// the other direction too.
   virtual void on_peer_closed(Stream& s) { s.shutdown_write(); }
   virtual void on_timer(Stream&) {}
+  /// The peer has urgent data, or more than before: Stream::urgent_remaining() (MUST-32).
+  virtual void on_urgent(Stream&) {}
+  /// Also while an active open goes on, before on_open (MUST-47).
+  virtual void on_soft_error(Stream&, SoftError) {}
   /// Last call. Nothing can be sent any more.
   virtual void on_closed(Stream&, CloseReason) {}
 

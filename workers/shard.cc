@@ -13,6 +13,7 @@ constexpr std::uint32_t kResetsPerSecond = 20000;
 constexpr std::uint32_t kIcmpPerSecond = 20000;
 constexpr std::uint16_t kEphemeralFirst = 32768;
 constexpr std::uint16_t kEphemeralCount = 28232;
+constexpr std::uint8_t kEcnMask = 3, kEcnCapable = 2, kEcnCongested = 3;  // RFC 3168 5: ECT(0), CE
 constexpr std::uint64_t kIsnPurpose = 1;
 constexpr std::uint64_t kTimestampPurpose = 2;
 
@@ -92,7 +93,7 @@ void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segme
   }
   const FlowKey key{.local = {ip.dst, h.dst_port}, .remote = {ip.src, h.src_port}};
   const std::uint32_t hash = packet.hash != 0 ? packet.hash : flow_hash(options_.secret, key);
-  const Segment s{key, hash, h, segment.subspan(header), packet};
+  const Segment s{key, hash, h, segment.subspan(header), packet, ip.tos};
   if (FlowEntry* found = table_.find(hash, key)) {
     auto& e = static_cast<ConnEntry&>(*found);
     return e.tcp.may_reopen(h) ? reopen(e, s) : on_known(e, s);
@@ -114,7 +115,9 @@ std::optional<DropReason> Shard::feed(tcp::Conn& c, const Segment& s, Slice* cru
   const bool had_gap = c.keeps_out_of_order();
   if (s.h.has(wire::tcp_flag::rst)) counters_.resets_received.add();
   const Slice before = crumbs != nullptr ? *crumbs : Slice{};
-  const auto dropped = c.on_segment(now_, s.h, hold(c, s, crumbs), s.packet.segment_size);
+  const bool congested = (s.tos & kEcnMask) == kEcnCongested;
+  const auto dropped =
+      c.on_segment(now_, s.h, hold(c, s, crumbs), s.packet.segment_size, congested);
   if (crumbs != nullptr && dropped) *crumbs = before;  // nothing was kept of it
   if (crumbs != nullptr && !c.keeps_out_of_order()) *crumbs = {};
   trace_in(s, &c, dropped);
@@ -128,6 +131,7 @@ std::optional<DropReason> Shard::feed(tcp::Conn& c, const Segment& s, Slice* cru
 
 void Shard::on_known(ConnEntry& e, const Segment& s) {
   const bool opening = !tcp::is_synchronized(e.tcp.state());
+  e.received_dscp = s.tos >> 2;
   if (feed(e.tcp, s, &e.crumbs) == DropReason::tcp_bad_ack && opening) send_reset(s);
   mark_dirty(e);
 }
@@ -164,11 +168,19 @@ bool Shard::is_known(std::uint32_t hash, const FlowKey& key) const {
          time_wait_.find(hash, key) != TimeWaitTable::kNone;
 }
 
+IpAddr Shard::source_for(const IpAddr& remote) const {
+  for (const Prefix& p : options_.addresses) {
+    if (p.addr.is_v4() == remote.is_v4()) return p.addr;
+  }
+  return {};
+}
+
 ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
                           Service& service) {
   now_ = now;
   if (remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast()) return nullptr;
-  FlowKey key{.local = {local_address, 0}, .remote = remote};
+  const IpAddr source = local_address == IpAddr{} ? source_for(remote.addr) : local_address;
+  FlowKey key{.local = {source, 0}, .remote = remote};
   // RFC 6056 3.3.3: a keyed offset per destination, then the next free port that hashes home.
   const auto offset =
       static_cast<std::uint32_t>(flow_prf(options_.secret, key, kIsnPurpose + 100) + next_id_);
@@ -314,10 +326,15 @@ void Shard::dispatch(ConnEntry& e) {
     e.service->on_open(s);
     if (draining_) e.tcp.shutdown_write();
   }
+  if (!e.finished && !e.tcp.is_closed()) {  // of an active open too, before on_open (MUST-22)
+    if ((events & tcp::event::trouble) != 0) e.service->on_soft_error(s, SoftError::delivery);
+    if ((events & tcp::event::path_error) != 0) e.service->on_soft_error(s, SoftError::path);
+  }
   if (!e.opened || e.finished) return;
   e.tcp.set_growth(!memory_short_);
   // A connection that broke, or that a callback aborted, is told on_closed and nothing else.
   const auto wants = [&](std::uint8_t event) { return (events & event) != 0 && !is_broken(e.tcp); };
+  if (wants(tcp::event::urgent)) e.service->on_urgent(s);
   if (wants(tcp::event::readable)) e.service->on_readable(s);
   if (wants(tcp::event::peer_closed)) e.service->on_peer_closed(s);
   if (wants(tcp::event::writable)) e.service->on_writable(s);
@@ -328,7 +345,7 @@ void Shard::dispatch(ConnEntry& e) {
 bool Shard::flush(ConnEntry& e) {
   for (std::size_t i = 0; i < kFlushQuantum; ++i) {
     if (!e.tcp.poll_tx(now_, out_)) return false;
-    transmit(e.key, &e.tcp, out_);
+    transmit(e.key, &e.tcp, out_, e.marks);
   }
   return true;
 }
@@ -337,12 +354,13 @@ void Shard::transmit_bare(const FlowKey& key, const wire::TcpHeader& h) {
   out_.header = h;
   out_.payload_size = 0;
   out_.segment_size = 0;
-  out_.retransmission = false;
+  out_.retransmission = out_.ecn_capable = false;
   out_.part_count = 0;
   transmit(key, nullptr, out_);
 }
 
-void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out) {
+void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out,
+                     IpMarks marks) {
   out.header.src_port = key.local.port;
   out.header.dst_port = key.remote.port;
   if (trace_) {
@@ -357,6 +375,8 @@ void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut&
   ip.src = key.local.addr;
   ip.dst = key.remote.addr;
   ip.protocol = wire::kProtoTcp;
+  ip.hop_limit = marks.hop_limit != 0 ? marks.hop_limit : options_.hop_limit;
+  ip.tos = static_cast<std::uint8_t>(marks.dscp << 2 | (out.ecn_capable ? kEcnCapable : 0));
   wire::emit_ip(ip, l4, head);
 
   Bytes parts[tcp::kMaxParts + 1];

@@ -45,6 +45,7 @@ struct ShardOptions {
   std::size_t syn_backlog = limits::kSynBacklog;
   tcp::CookiePolicy syn_cookies = tcp::CookiePolicy::when_needed;
   std::size_t max_time_wait = limits::kTimeWait;
+  std::uint8_t hop_limit = 64;  ///< of all packets sent (MUST-49)
   /// True when packets of a flow with this hash come to this shard; for active opens.
   std::function<bool(std::uint32_t)> owns_hash = [](std::uint32_t) { return true; };
 };
@@ -52,6 +53,12 @@ struct ShardOptions {
 /// A connection's place in the wheel, with the way back to it.
 struct ConnTimer : TimerNode {
   ConnEntry* owner = nullptr;
+};
+
+/// What a connection's IP headers say beside the addresses.
+struct IpMarks {
+  std::uint8_t dscp = 0;       ///< RFC 2474
+  std::uint8_t hop_limit = 0;  ///< 0: that of the shard
 };
 
 /// One connection with all that the shard keeps about it.
@@ -70,6 +77,8 @@ struct ConnEntry : FlowEntry {
   Instant user_timer = kNever;  ///< Stream::set_timer
   Instant opened_at{};
   std::uint64_t id = 0;
+  IpMarks marks;
+  std::uint8_t received_dscp = 0;  ///< of the last segment
   bool dirty = false;
   bool opened = false;    ///< on_open was called
   bool finished = false;  ///< on_closed was called
@@ -96,8 +105,9 @@ class Shard {
   /// Accepts connections to `local` (an empty address: every address of the engine) for `service`,
   /// which must outlive the shard. MUST-41: existing connections are not disturbed.
   void listen(const Endpoint& local, bool any_address, Service& service);
-  /// Opens a connection to `remote` from `local_address`; nullptr when the remote address cannot
-  /// be opened to (MUST-46) or no port or memory is free.
+  /// Opens a connection to `remote` from `local_address`, or from the engine's first address of
+  /// that family when it is empty (MUST-43, MUST-44); nullptr when the remote address cannot be
+  /// opened to (MUST-46) or no port or memory is free.
   ConnEntry* connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
                      Service& service);
 
@@ -162,10 +172,12 @@ class Shard {
     const wire::TcpHeader& h;
     Bytes payload;
     const RxPacket& packet;
+    std::uint8_t tos;
     std::uint32_t size() const { return static_cast<std::uint32_t>(payload.size()); }
   };
   void drop(DropReason r) { counters_.drop(r); }
   bool is_ours(const IpAddr& a) const;
+  IpAddr source_for(const IpAddr& remote) const;
   bool must_verify(const RxPacket& packet) const {
     return options_.verify_checksums_always || packet.checksum == ChecksumState::unverified;
   }
@@ -211,7 +223,8 @@ class Shard {
   tcp::Setup setup_for(const FlowKey& key) const;
   void dispatch(ConnEntry& e);
   bool flush(ConnEntry& e);
-  void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out);
+  void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out,
+                IpMarks marks = {});
   void transmit_bare(const FlowKey& key, const wire::TcpHeader& h);
   void rearm(ConnEntry& e);
 

@@ -44,6 +44,14 @@ std::size_t Stream::write(Bytes data) {
   return shard_->write_copy(*entry_, data);
 }
 
+std::size_t Stream::write_urgent(Bytes data) {
+  const std::size_t n = write(data);
+  if (n > 0) entry_->tcp.mark_urgent();
+  return n;
+}
+
+std::uint32_t Stream::urgent_remaining() const { return entry_->tcp.urgent_remaining(); }
+
 std::size_t Stream::writable() const { return entry_->tcp.send_room(); }
 void Stream::want_writable() { entry_->tcp.want_writable(); }
 
@@ -61,6 +69,17 @@ bool Stream::peer_closed() const { return entry_->tcp.peer_closed(); }
 bool Stream::write_shut() const { return entry_->tcp.write_shut(); }
 void Stream::set_nodelay(bool on) { entry_->tcp.set_nodelay(on); }
 void Stream::set_congestion_control(tcp::CcKind kind) { entry_->tcp.set_congestion_control(kind); }
+void Stream::set_user_timeout(Duration d) { entry_->tcp.set_user_timeout(d); }
+
+void Stream::set_keepalive(Duration idle, Duration interval) {
+  entry_->tcp.set_keepalive(shard_->now(), idle, interval);
+  shard_->mark_dirty(*entry_);
+}
+
+void Stream::set_soft_errors(bool reported) { entry_->tcp.set_soft_errors(reported); }
+void Stream::set_dscp(std::uint8_t dscp) { entry_->marks.dscp = dscp & 63U; }
+std::uint8_t Stream::received_dscp() const { return entry_->received_dscp; }
+void Stream::set_hop_limit(std::uint8_t limit) { entry_->marks.hop_limit = limit; }
 void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadline); }
 Instant Stream::now() const { return shard_->now(); }
 const Endpoint& Stream::local() const { return entry_->key.local; }

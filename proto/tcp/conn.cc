@@ -9,6 +9,9 @@ namespace pollux::tcp {
 Conn::Conn(const Options& o, const Setup& s)
     : opt_(&o),
       cc_(o.congestion_control, s.mss),
+      user_timeout_(o.user_timeout),
+      keepalive_(o.keepalive),
+      keepalive_interval_(o.keepalive_interval),
       ts_offset_(s.ts_offset),
       max_payload_(s.max_payload),
       mss_(s.mss),
@@ -35,11 +38,11 @@ Conn Conn::passive(const Options& o, const Setup& s, const wire::TcpHeader& syn,
   c.rcv_.irs = syn.seq;
   c.rcv_.nxt = c.rcv_.acked = c.rcv_.edge = c.rcv_.grow_mark = syn.seq + 1;
   c.take_syn_options(syn);
+  c.ts_recent_at_ = now;
   c.snd_.wnd = c.snd_.max_wnd = syn.window;
   c.snd_.wl1 = syn.seq;
   c.move_to(State::syn_received);
   c.syn_pending_ = true;
-  (void)now;
   return c;
 }
 
@@ -116,8 +119,27 @@ std::size_t Conn::queue_into_tail(Bytes data) {
   return send_queue_.append_copy(data.first(std::min(send_room(), data.size())));
 }
 
+void Conn::mark_urgent() {
+  if (write_shut() || send_queue_.empty()) return;
+  snd_.up = data_una() + static_cast<std::uint32_t>(send_queue_.size());
+  snd_.urgent = true;
+}
+
+/// Sequence number of the first octet that was not consumed.
+Seq Conn::read_position() const {
+  return rcv_.nxt - static_cast<std::uint32_t>(rcv_queue_.size() + (fin_received_ ? 1U : 0U));
+}
+
+std::uint32_t Conn::urgent_remaining() const {
+  if (!rcv_.urgent) return 0;
+  const std::uint32_t n = distance(read_position(), rcv_.up);
+  // No octet follows a FIN, whatever the pointer says.
+  return fin_received_ ? std::min(n, static_cast<std::uint32_t>(rcv_queue_.size())) : n;
+}
+
 void Conn::consume(std::size_t n) {
   rcv_queue_.pop(std::min(n, rcv_queue_.size()));
+  rcv_.urgent = rcv_.urgent && rcv_.up > read_position();
   if (rcv_queue_.empty()) grow_receive_window();
   if (!may_receive(state_)) return;
   const auto queued = static_cast<std::uint32_t>(rcv_queue_.size());

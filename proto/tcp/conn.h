@@ -40,7 +40,7 @@ struct Options {
   std::uint32_t send_buffer = 6U << 20;     ///< octets queued for sending
   Duration delayed_ack = 40ms;              ///< below 500 ms (MUST-40)
   Duration keepalive = Duration::zero();    ///< idle time before the first probe; zero: off
-  Duration keepalive_interval = 75s;
+  Duration keepalive_interval = 75s;        ///< between probes
   unsigned keepalive_probes = 9;
   Duration time_wait = 60s;                  ///< 2 MSL
   Duration user_timeout = Duration::zero();  ///< zero: R2 decides
@@ -51,8 +51,10 @@ struct Options {
   bool ecn_request = false;  ///< and ask for it in active opens
 };
 
+inline constexpr unsigned kR1 = 3;        ///< retransmissions before trouble is told (SHLD-10)
 inline constexpr Duration kR2 = 300s;     ///< at least 100 s (SHLD-11)
 inline constexpr Duration kR2Syn = 180s;  ///< at least 3 minutes (MUST-23)
+inline constexpr Duration kTsRecentLife = std::chrono::hours(24 * 24);  ///< RFC 7323 5.5
 inline constexpr Duration kChallengeInterval =
     500ms;  ///< one challenge ACK per connection (RFC 5961 7)
 inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
@@ -87,7 +89,9 @@ struct SegmentOut {
 namespace event {
 inline constexpr std::uint8_t opened = 1, readable = 2, writable = 4, peer_closed = 8, closed = 16,
                               urgent = 32;
-}
+/// Soft errors (MUST-47): R1 was reached (3.8.3), an ICMP error came (3.9.2.2).
+inline constexpr std::uint8_t trouble = 64, path_error = 128;
+}  // namespace event
 
 /// ICMP errors as TCP sees them (RFC 9293 3.9.2.2, RFC 5927).
 enum class PathError : std::uint8_t { soft, hard, packet_too_big };
@@ -128,6 +132,17 @@ class Conn {
   bool peer_closed() const { return fin_received_; }
   bool write_shut() const { return fin_queued_ || !may_send(state_); }
   void set_nodelay(bool on) { nodelay_ = on; }
+  /// R2 of this connection (MUST-21); zero: kR2.
+  void set_user_timeout(Duration d) { user_timeout_ = d; }
+  /// Idle time before the first probe, zero: off (MUST-24), and between probes (MUST-27).
+  void set_keepalive(Instant now, Duration idle, Duration interval);
+  /// False: no event::trouble and no event::path_error (SHLD-20).
+  void set_soft_errors(bool reported) { soft_errors_ = reported; }
+  /// All that is queued so far is urgent (3.8.5); new applications should not (SHLD-13, RFC 6093).
+  void mark_urgent();
+  /// Octets from the reader to the end of the peer's urgent data, received or not; 0: there is none
+  /// (MUST-33).
+  std::uint32_t urgent_remaining() const;
   /// Another algorithm from here on; it begins anew.
   void set_congestion_control(CcKind k) {
     if (k != cc_.kind()) cc_ = CongestionControl(k, mss_);
@@ -223,7 +238,8 @@ class Conn {
   void on_our_fin_acked(Instant now);
   void deliver(Instant now, Slice data);
   void challenge_ack(Instant now);
-  void acceptable_timestamp(const wire::TcpHeader& h);
+  void acceptable_timestamp(Instant now, const wire::TcpHeader& h);
+  bool is_old(Instant now, const wire::TcpTimestamps& t) const;
   void note_duplicate(Seq begin, Seq end);
 
   // recovery.cc: what an ACK tells about what is in flight
@@ -233,6 +249,8 @@ class Conn {
   void sample_rtt(const Delivered& d, bool advances);
   void count_duplicate_ack(Instant now, const Incoming& in);
   void judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered& d, bool advances);
+  void take_dsack(const wire::SackBlock* dsack);
+  void on_late_ack(Instant now, const wire::TcpHeader& h);
   void judge_timeout(Instant now, const Delivered& d, bool advances);
   void judge_probe(Instant now, const wire::TcpHeader& h, const wire::SackBlock* dsack,
                    bool advances);
@@ -242,8 +260,10 @@ class Conn {
   void enter_recovery(Instant now);
   void leave_recovery();
   void undo_recovery();
-  void on_congestion_echo(Instant now);
-  void tell_congestion_control(Instant now, const Delivered& d, std::uint32_t in_flight);
+  void on_congestion_echo(Instant now, bool echo);
+  void tell_congestion_control(Instant now, const Delivered& d, std::uint32_t in_flight,
+                               bool advances);
+  std::uint32_t growth(const Delivered& d, bool advances);
   bool is_duplicate_ack(const Incoming& in) const;
   std::uint32_t pipe() const { return board_.pipe() - std::min(board_.pipe(), dup_credit_); }
   /// The congestion window of this moment.
@@ -286,12 +306,14 @@ class Conn {
   void on_keepalive(Instant now);
   void touch_keepalive(Instant now);
   bool gave_up(Instant now);
+  void tell(std::uint8_t soft_error);
 
   // conn.cc
   void move_to(State next);
   void close_with(CloseCause cause);
   void enter_time_wait(Instant now);
   void grow_receive_window();
+  Seq read_position() const;
   std::uint8_t own_shift() const;
 
   // ---- RFC 9293 3.3.1
@@ -299,6 +321,8 @@ class Conn {
     Seq una, nxt, iss;
     std::uint32_t wnd = 0, max_wnd = 0;
     Seq wl1, wl2;
+    Seq up;  ///< behind the last urgent octet, while `urgent`
+    bool urgent = false;
     std::uint8_t shift = 0;
   } snd_;
   struct {
@@ -307,6 +331,8 @@ class Conn {
     Seq acked;  ///< RCV.NXT of the last ACK sent (RFC 7323: Last.ACK.sent)
     std::uint32_t limit = kInitialReceiveWindow;  ///< what the window may be now
     Seq grow_mark;                                ///< the window may grow when RCV.NXT passes it
+    Seq up;                                       ///< behind the last urgent octet, while `urgent`
+    bool urgent = false;
     std::uint8_t shift = 0;
   } rcv_;
 
@@ -330,6 +356,8 @@ class Conn {
   Instant keepalive_at_ = kNever;  ///< keep-alive, or end of TIME-WAIT
   Instant stuck_since_ = kNever;   ///< first time-out without progress (R2)
   Instant challenge_after_{};      ///< no challenge ACK before
+  Instant ts_recent_at_{};         ///< when ts_recent_ was taken
+  Duration user_timeout_, keepalive_, keepalive_interval_;
   Instant last_data_sent_{};
   Instant pace_at_{};  ///< the next paced segment goes out then
   std::uint64_t pacing_rate_ = kUnpaced;
@@ -352,6 +380,7 @@ class Conn {
   std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
   std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
   std::uint32_t round_end_raw_ = 0;
+  std::uint32_t sacked_unpaid_ = 0;    ///< octets SACKed that cwnd has not grown by yet
   std::uint32_t lost_unreported_ = 0;  ///< octets marked lost since congestion control was told
   Seq ecn_recover_;                    ///< one reaction to ECE until this is acknowledged
   wire::SackBlock dsack_{};            ///< octets that came twice: to be told (RFC 2883)
@@ -360,10 +389,10 @@ class Conn {
   std::uint16_t mss_;
   std::uint16_t own_mss_;
   std::uint16_t default_mss_;
-  std::uint16_t urgent_ahead_ = 0;
   std::uint8_t dup_acks_ = 0;
   std::uint8_t dup_acks_owed_ = 0;  ///< immediate duplicate ACKs to send (no SACK)
   std::uint8_t keepalive_sent_ = 0;
+  std::uint8_t expiries_ = 0;  ///< time-outs since stuck_since_
   std::uint8_t events_ = 0;
   State state_ = State::closed;
   CloseCause cause_ = CloseCause::normal;
@@ -380,7 +409,7 @@ class Conn {
   bool in_recovery_ = false, rto_recovery_ = false;
   bool tail_probe_pending_ = false, pace_blocked_ = false;
   bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
-  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true;
+  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, soft_errors_ = true;
   bool cwnd_limited_ = false, cwnd_was_limited_ = false;  ///< in this round trip, in the last
 };
 

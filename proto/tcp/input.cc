@@ -35,12 +35,12 @@ bool Conn::predict(Instant now, const Incoming& in) {
   if (h.options.sack_count != 0 || !assembler_.empty()) return false;
   if (ts_on_) {
     if (!h.options.timestamps) return false;
-    if (static_cast<std::int32_t>(h.options.timestamps->value - ts_recent_) < 0) return false;
+    if (is_old(now, *h.options.timestamps)) return false;
   }
   if (h.ack < snd_.una || h.ack > snd_.nxt || fin_queued_) return false;
   if (in.data.size() > distance(rcv_.nxt, rcv_.edge)) return false;
   if (h.ack == snd_.una && in.data.empty()) return false;
-  acceptable_timestamp(h);
+  acceptable_timestamp(now, h);
   if (ecn_on_) take_congestion_marks(in);
   if (h.ack > snd_.una) on_ack(now, in);
   update_send_window(h);
@@ -51,10 +51,17 @@ bool Conn::predict(Instant now, const Incoming& in) {
   return true;
 }
 
+/// PAWS. What was taken 24 days ago says nothing any more: the peer's clock may have gone half
+/// around (RFC 7323 5.5).
+bool Conn::is_old(Instant now, const wire::TcpTimestamps& t) const {
+  return static_cast<std::int32_t>(t.value - ts_recent_) < 0 && now - ts_recent_at_ < kTsRecentLife;
+}
+
 /// RFC 7323 4.3 (2): TS.Recent moves only by a segment that covers the last ACK sent.
-void Conn::acceptable_timestamp(const wire::TcpHeader& h) {
+void Conn::acceptable_timestamp(Instant now, const wire::TcpHeader& h) {
   if (ts_on_ && h.options.timestamps && h.seq <= rcv_.acked) {
     ts_recent_ = h.options.timestamps->value;
+    ts_recent_at_ = now;
   }
 }
 
@@ -72,6 +79,7 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
   rcv_.irs = h.seq;
   rcv_.nxt = rcv_.acked = rcv_.edge = rcv_.grow_mark = h.seq + 1;
   take_syn_options(h);
+  ts_recent_at_ = now;
   rcv_.edge = rcv_.nxt + std::min(rcv_.limit, 65535U);  // what our SYN offered
   if (!acks) {                                          // simultaneous open (MUST-10)
     move_to(State::syn_received);
@@ -147,7 +155,7 @@ Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
   if (ts_on_ && !rst) {
     if (!h.options.timestamps) {
       if (state_ != State::syn_received) return DropReason::tcp_paws;
-    } else if (static_cast<std::int32_t>(h.options.timestamps->value - ts_recent_) < 0) {
+    } else if (is_old(now, *h.options.timestamps)) {
       challenge_ack(now);
       return DropReason::tcp_paws;
     }
@@ -182,7 +190,7 @@ Conn::Verdict Conn::check_sequence(Instant now, Incoming& in) {
     if (state_ == State::time_wait && old && in.fin) keepalive_at_ = now + opt_->time_wait;
     return old ? DropReason::tcp_duplicate : DropReason::tcp_out_of_window;
   }
-  acceptable_timestamp(h);
+  acceptable_timestamp(now, h);
   if (in.seq < rcv_.nxt) {  // what was received before is cut off
     const std::uint32_t old = distance(in.seq, rcv_.nxt);
     note_duplicate(in.seq, in.seq + std::min(old, in.data.size()));
@@ -305,13 +313,14 @@ void Conn::on_our_fin_acked(Instant now) {
 }
 
 /// Sixth: the urgent pointer marks octets that are delivered in line (RFC 6093). It never moves
-/// data, so a lying pointer can do nothing; the application may ask how much lies ahead.
+/// data, so a lying pointer can do nothing. The application learns of each advance (MUST-32) and
+/// may ask how much lies ahead (MUST-33).
 void Conn::check_urgent(const Incoming& in) {
-  if (!in.h.has(flag::urg) || !may_receive(state_) || in.h.urgent == 0) return;
+  if (!in.h.has(flag::urg) || !may_receive(state_) || fin_received_) return;
   const Seq up = in.h.seq + in.h.urgent;
-  if (up <= rcv_.nxt) return;
-  urgent_ahead_ =
-      static_cast<std::uint16_t>(std::min<std::uint32_t>(distance(rcv_.nxt, up), 65535U));
+  if (up <= read_position() || (rcv_.urgent && up <= rcv_.up)) return;
+  rcv_.up = up;
+  rcv_.urgent = true;
   events_ |= event::urgent;
 }
 
@@ -431,6 +440,8 @@ void Conn::on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss) {
   const std::uint32_t options = ts_on_ ? 12U : 0U;
   if (kind == PathError::hard && !is_synchronized(state_)) {
     close_with(CloseCause::unreachable);
+  } else if (kind != PathError::packet_too_big) {
+    tell(event::path_error);  // MUST-56, SHLD-25; once open, hard ones are soft (RFC 5927 5.2)
   } else if (kind == PathError::packet_too_big && is_synchronized(state_) && mss >= kMinPeerMss &&
              mss - options < mss_) {
     mss_ = static_cast<std::uint16_t>(mss - options);

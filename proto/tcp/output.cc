@@ -51,6 +51,10 @@ void Conn::fill_header(Instant now, Seq seq, std::uint8_t flags, SegmentOut& out
     h.window = static_cast<std::uint16_t>(std::min(syn ? window : window >> rcv_.shift, 65535U));
   }
   if (ecn_echo_ && (flags & (flag::ack | flag::syn)) == flag::ack) h.flags |= flag::ece;
+  if (snd_.urgent && seq < snd_.up && (flags & (flag::ack | flag::syn)) == flag::ack) {
+    h.flags |= flag::urg;  // MUST-62: the pointer is to the octet behind
+    h.urgent = static_cast<std::uint16_t>(std::min(distance(seq, snd_.up), 65535U));
+  }
   if (ts_on_ || ((flags & flag::syn) != 0 && state_ == State::syn_sent && opt_->timestamps)) {
     h.options.timestamps = wire::TcpTimestamps{ts_now(now), ts_recent_};
   }
@@ -102,24 +106,27 @@ bool Conn::emit_syn(Instant now, SegmentOut& out) {
   if (board_.empty()) {
     board_.on_sent(snd_.iss, 1, now, rate_.stamp(now, 0, 1));
     snd_.nxt = snd_.iss + 1;
-    // RFC 3168 6.1.1; a SYN that is sent again asks no more: a middlebox may have eaten it.
-    if (ecn_on_) h.flags |= acks ? flag::ece : flag::ece | flag::cwr;
+    if (ecn_on_ && !acks) h.flags |= flag::ece | flag::cwr;  // RFC 3168 6.1.1
   } else {
     board_.mark_all_lost();
     if (TxRecord* r = board_.next_lost(1, 1)) board_.on_retransmitted(*r, now);
     out.retransmission = true;
     ++retransmits_;
+    // A SYN that is sent again asks no more: a middlebox may have eaten it (RFC 3168 6.1.1.1).
     ecn_on_ = ecn_on_ && acks;
   }
+  // Every SYN-ACK says the same: whoever sent one without ECE must not set ECT (6.1.1).
+  if (ecn_on_ && acks) h.flags |= flag::ece;
   if (acks) after_ack_sent();
   arm_retransmission(now);
   return true;
 }
 
 /// Without offload a packet is one segment, also when the peer's segments are much smaller. A paced
-/// super-packet is what leaves in about a millisecond, as TSO autosizing does.
+/// super-packet is what leaves in about a millisecond, as TSO autosizing does. Offload would copy
+/// an urgent pointer into every segment.
 std::uint32_t Conn::super_size() const {
-  if (max_payload_ <= own_mss_) return mss_;
+  if (max_payload_ <= own_mss_ || snd_.urgent) return mss_;
   std::uint64_t most = max_payload_;
   if (is_paced()) most = std::clamp<std::uint64_t>(pacing_rate_ / 1024, 2U * mss_, max_payload_);
   return std::max<std::uint32_t>(static_cast<std::uint32_t>(most) / mss_, 1U) * mss_;
@@ -312,7 +319,9 @@ void Conn::send_new(Instant now, std::uint32_t n, bool fin, SegmentOut& out) {
   last_data_sent_ = now;
   pace(now, got);
   after_ack_sent();
-  if (waits_for_ == Wait::probe) rtx_at_ = kNever;
+  // RFC 8985 7.2: new data moves the probe on, and makes one of what was a lone segment's time-out.
+  const bool probes = waits_for_ == Wait::retransmit && may_probe();
+  if (waits_for_ == Wait::probe || probes) rtx_at_ = kNever;
   arm_retransmission(now);
 }
 

@@ -3,6 +3,7 @@
 // recovery is governed by PRR (RFC 6937) and taken back when it was for nothing (RFC 3522, 5682,
 // 3708).
 #include <algorithm>
+#include <utility>
 
 #include "proto/tcp/incoming.h"
 
@@ -13,7 +14,7 @@ namespace flag = wire::tcp_flag;
 void Conn::on_ack(Instant now, const Incoming& in) {
   const wire::TcpHeader& h = in.h;
   const bool advances = h.ack > snd_.una;
-  if (!advances && board_.empty()) return;
+  if (!advances && board_.empty()) return on_late_ack(now, h);
   Delivered d{.now = now, .min_rtt = rtt_.min_rtt()};
   if (ts_on_ && h.options.timestamps) {
     d.echoes = true;
@@ -32,14 +33,10 @@ void Conn::on_ack(Instant now, const Incoming& in) {
   sample_rtt(d, advances);
   rack_.on_delivered(d);
   rack_.on_ack(snd_.una);
-  if (dsack != nullptr) {
-    ++stats_.dsacks;
-    if (retransmits_ > 0) rack_.on_dsack(snd_.nxt);
-    undo_.on_dsack(dsack->begin, dsack->end);
-  }
+  take_dsack(dsack);
   judge_probe(now, h, dsack, advances);
   judge_recovery(now, h, d, advances);
-  if (h.has(flag::ece) && ecn_on_) on_congestion_echo(now);
+  if (ecn_on_) on_congestion_echo(now, h.has(flag::ece));
   if (in_recovery_) {
     // Without SACK each duplicate ACK counts for one segment, and a partial ACK for the rest.
     const bool partial = advances && acked > 0;
@@ -47,7 +44,7 @@ void Conn::on_ack(Instant now, const Incoming& in) {
         sack_on_ ? d.octets : (partial ? acked - std::min(acked, dup_credit_) : mss_);
     prr_.on_ack(octets, pipe(), mss_, advances && lost_unreported_ == 0);
   }
-  tell_congestion_control(now, d, in_flight);
+  tell_congestion_control(now, d, in_flight, advances);
   if (want_writable_ && send_room() >= opt_->send_buffer / 4) {
     want_writable_ = false;
     events_ |= event::writable;
@@ -71,6 +68,7 @@ std::uint32_t Conn::advance(Seq ack, Delivered& d) {
   send_queue_.pop(octets);
   stuck_since_ = kNever;
   dup_acks_ = 0;
+  snd_.urgent = snd_.urgent && snd_.up > snd_.una;
   return octets;
 }
 
@@ -83,6 +81,22 @@ const wire::SackBlock* Conn::find_dsack(const wire::TcpHeader& h) const {
   const wire::SackBlock& second = h.options.sack[1];
   const bool within = second.begin <= first.begin && first.end <= second.end;
   return within ? &first : nullptr;
+}
+
+void Conn::take_dsack(const wire::SackBlock* dsack) {
+  if (dsack == nullptr) return;
+  ++stats_.dsacks;
+  if (retransmits_ > 0) rack_.on_dsack(snd_.nxt);
+  undo_.on_dsack(dsack->begin, dsack->end);
+}
+
+/// Nothing is in flight any more. That the last thing sent again came twice is told by now only.
+void Conn::on_late_ack(Instant now, const wire::TcpHeader& h) {
+  if (!sack_on_ || !is_synchronized(state_)) return;
+  const wire::SackBlock* dsack = h.options.sack_count > 0 ? find_dsack(h) : nullptr;
+  take_dsack(dsack);
+  judge_probe(now, h, dsack, false);
+  if (dsack != nullptr && undo_.told_by_dsack()) undo_recovery();
 }
 
 /// Karn; and what waited behind a hole until its retransmission came tells no round trip either.
@@ -201,6 +215,7 @@ std::uint32_t Conn::reducible() const {
 void Conn::enter_recovery(Instant now) {
   const std::uint32_t flight = distance(snd_.una, snd_.nxt);
   in_recovery_ = first_retransmission_ = true;
+  sacked_unpaid_ = 0;
   recover_ = snd_.nxt;
   probe_.out = tail_probe_pending_ = false;
   undo_.begin(snd_.una);
@@ -228,16 +243,31 @@ void Conn::undo_recovery() {
   ++stats_.spurious;
 }
 
-/// RFC 3168 6.1.2: like a lost segment, once per window, but nothing is sent again.
-void Conn::on_congestion_echo(Instant now) {
-  if (ecn_wait_ && snd_.una < ecn_recover_) return;
+/// RFC 3168 6.1.2: like a lost segment, once per window, but nothing is sent again. The echo goes
+/// on until the peer has our CWR, which lies at or behind `ecn_recover_`.
+void Conn::on_congestion_echo(Instant now, bool echo) {
+  ecn_wait_ = ecn_wait_ && snd_.una <= ecn_recover_;
+  if (!echo || ecn_wait_) return;
   ecn_wait_ = true;
   ecn_recover_ = snd_.nxt;
   if (!in_recovery_ && !rto_recovery_) cc_.on_loss(now, reducible());
   ecn_cwr_ = true;
 }
 
-void Conn::tell_congestion_control(Instant now, const Delivered& d, std::uint32_t in_flight) {
+/// Octets by which the window may grow. What is SACKed counts once a cumulative ACK shows that
+/// nothing before it was lost: duplicate ACKs move no window (RFC 5681 3.2).
+std::uint32_t Conn::growth(const Delivered& d, bool advances) {
+  if (cc_.drives_recovery() || in_recovery_ || rto_recovery_) {
+    sacked_unpaid_ = 0;
+    return d.octets;
+  }
+  if (advances) return d.octets + std::exchange(sacked_unpaid_, 0U);
+  sacked_unpaid_ += d.octets;
+  return 0;
+}
+
+void Conn::tell_congestion_control(Instant now, const Delivered& d, std::uint32_t in_flight,
+                                   bool advances) {
   RateSample rate;
   if (d.any) {
     rate = rate_.on_delivered(now, d.octets, d.rate, d.newest.time, rtt_.min_rtt());
@@ -252,7 +282,7 @@ void Conn::tell_congestion_control(Instant now, const Delivered& d, std::uint32_
   if (round) round_end_raw_ = snd_.nxt.raw();
   if (!in_recovery_ || cc_.drives_recovery()) {
     cc_.on_ack({.now = now,
-                .acked = d.octets,
+                .acked = growth(d, advances),
                 .in_flight = in_flight,
                 .pipe = pipe(),
                 .lost = lost_unreported_,

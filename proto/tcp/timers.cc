@@ -78,12 +78,21 @@ void Conn::arm_retransmission(Instant now) {
 bool Conn::gave_up(Instant now) {
   const bool opening = !is_synchronized(state_);
   Duration limit = opening ? kR2Syn : kR2;
-  if (opt_->user_timeout > Duration::zero()) limit = opt_->user_timeout;
-  if (stuck_since_ == kNever) stuck_since_ = now;
+  if (user_timeout_ > Duration::zero()) limit = user_timeout_;
+  if (stuck_since_ == kNever) {
+    stuck_since_ = now;
+    expiries_ = 0;
+  }
+  if (expiries_ <= kR1 && ++expiries_ > kR1) tell(event::trouble);  // so many brought nothing
   if (now - stuck_since_ < limit) return false;
   rst_pending_ = is_synchronized(state_);
   close_with(CloseCause::timeout);
   return true;
+}
+
+/// Soft errors are told, they end nothing; the application may not want them (SHLD-20).
+void Conn::tell(std::uint8_t soft_error) {
+  if (soft_errors_) events_ |= soft_error;
 }
 
 void Conn::on_retransmission_timeout(Instant now) {
@@ -118,8 +127,14 @@ void Conn::on_persist(Instant now) {
 void Conn::touch_keepalive(Instant now) {
   if (state_ == State::time_wait) return;
   keepalive_sent_ = 0;
-  const bool on = opt_->keepalive > Duration::zero() && is_synchronized(state_);
-  keepalive_at_ = on ? now + opt_->keepalive : kNever;
+  const bool on = keepalive_ > Duration::zero() && is_synchronized(state_);
+  keepalive_at_ = on ? now + keepalive_ : kNever;
+}
+
+void Conn::set_keepalive(Instant now, Duration idle, Duration interval) {
+  keepalive_ = idle;
+  keepalive_interval_ = interval;
+  if (!is_closed()) touch_keepalive(now);
 }
 
 void Conn::on_keepalive(Instant now) {
@@ -131,7 +146,7 @@ void Conn::on_keepalive(Instant now) {
   }
   ++keepalive_sent_;
   keepalive_probe_ = true;
-  keepalive_at_ = now + opt_->keepalive_interval;
+  keepalive_at_ = now + keepalive_interval_;
 }
 
 }  // namespace pollux::tcp

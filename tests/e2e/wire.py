@@ -10,7 +10,7 @@ from harness import ENGINE, HOST, wait_until
 
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
-FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 MOD = 1 << 32
 INJECTED = 7  # firewall mark of what an Injector sends
 
@@ -27,12 +27,13 @@ class Segment:
     flags: int
     window: int
     payload: bytes
+    tos: int = 0
 
     def has(self, flags):
         return self.flags & flags == flags
 
     def __str__(self):
-        letters = "".join(c for i, c in enumerate("FSRPAU") if self.flags & 1 << i)
+        letters = "".join(c for i, c in enumerate("FSRPAUEC") if self.flags & 1 << i)
         return (f"{self.at:.3f} {self.sport}>{self.dport} {letters} seq {self.seq} ack {self.ack} "
                 f"win {self.window} len {len(self.payload)} {self.payload[:24]!r}")
 
@@ -45,7 +46,8 @@ def parse(packet, at):
     total = struct.unpack_from("!H", packet, 2)[0] or len(packet)
     tcp = packet[ip_length:total]
     sport, dport, seq, ack, offset, flags, window = struct.unpack_from("!HHIIBBH", tcp)
-    return Segment(at, sport, dport, seq, ack, flags, window, bytes(tcp[(offset >> 4) * 4:]))
+    return Segment(at, sport, dport, seq, ack, flags, window, bytes(tcp[(offset >> 4) * 4:]),
+                   packet[1])
 
 
 class Wire:

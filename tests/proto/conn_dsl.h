@@ -39,6 +39,7 @@ struct Seg {
   std::uint16_t gso_ = 0;
   wire::TcpOptions options;
   std::optional<std::uint8_t> sacks_;
+  bool ce_ = false;
 
   Seg seq(std::uint32_t n) const {
     return with([&](Seg& s) { s.seq_ = n; });
@@ -57,6 +58,16 @@ struct Seg {
   }
   Seg urg(std::uint16_t n) const {
     return with([&](Seg& s) { s.urgent_ = n, s.flags = s.flags | flag::urg; });
+  }
+  Seg ece() const {
+    return with([](Seg& s) { s.flags = s.flags | flag::ece; });
+  }
+  Seg cwr() const {
+    return with([](Seg& s) { s.flags = s.flags | flag::cwr; });
+  }
+  /// The IP header says that a router is congested (RFC 3168).
+  Seg ce() const {
+    return with([](Seg& s) { s.ce_ = true; });
   }
   Seg gso(std::uint16_t n) const {
     return with([&](Seg& s) { s.gso_ = n; });
@@ -126,7 +137,7 @@ class Bench {
       EXPECT_EQ(judge_in_listen(h), ListenVerdict::open);
       conn.emplace(Conn::passive(options, setup, h, now));
     } else {
-      last_ = conn->on_segment(now, h, payload(s), s.gso_);
+      last_ = conn->on_segment(now, h, payload(s), s.gso_, s.ce_);
     }
     conn->check_invariants();
     return last_;
@@ -166,6 +177,7 @@ class Bench {
       EXPECT_EQ(o.header.options.window_scale, s.options.window_scale);
     }
     last_out = o.header;
+    last_ecn_capable = o.ecn_capable;
   }
   void none() {
     SegmentOut o;
@@ -181,6 +193,7 @@ class Bench {
     while (conn->poll_tx(now, o)) {
       conn->check_invariants();
       last_out = o.header;
+      last_ecn_capable = o.ecn_capable;
       if (++n > 10000) {
         ADD_FAILURE() << "poll_tx has no end";
         break;
@@ -252,6 +265,7 @@ class Bench {
   }
 
   wire::TcpHeader last_out;
+  bool last_ecn_capable = false;
   bool quiet_on_the_way = true;
 
  private:

@@ -127,6 +127,13 @@ TEST(ParseTcp, rfc9293_must_65_mss_only_syn) {
   EXPECT_TRUE(syn.mss && syn.window_scale == 7 && syn.sack_permitted);
 }
 
+TEST(ParseTcp, rfc7323_2_2_options_of_syns_only) {
+  for (const std::uint8_t flags : {0, 1, 4, 16, 24, 17}) {
+    const auto o = options_of({3, 3, 7, 4, 2}, flags);
+    EXPECT_FALSE(o.window_scale || o.sack_permitted) << unsigned{flags};
+  }
+}
+
 TEST(ParseTcp, rfc9293_must_68_option_has_length) {
   // A kind in the last octet has no room for the length that all but EOL and NOP carry.
   for (unsigned kind = 0; kind < 256; ++kind) {
