@@ -279,6 +279,7 @@ test_unit() {
   run_ctest unit 'proto|workers|engine|hop|stubs'
   run_counted tidy "$PYTHON" tests/tidy_test.py
   run_counted bench "$PYTHON" tests/bench_test.py
+  run_counted rfc "$PYTHON" tests/rfc_test.py
 }
 
 test_sim() {
