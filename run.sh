@@ -300,7 +300,8 @@ run_e2e() {  # run_e2e NAME PRESET MODULE...
 }
 
 test_e2e() {
-  test_build release pollux pollux_hop || return 0
+  test_build release pollux pollux_hop pollux_stub_sink pollux_stub_source pollux_stub_echo ||
+    return 0
   run_e2e e2e release
 }
 
