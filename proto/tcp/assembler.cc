@@ -119,20 +119,21 @@ Slice Assembler::take(Seq next) {
 
 /// Ranges that touch become one entry, so a run of segments behind a hole is one entry.
 void Assembler::remember(wire::SackBlock range) {
-  wire::SackBlock kept[4];
-  std::uint8_t count = 1;
-  for (std::uint8_t i = 0; i < recent_count_; ++i) {
-    const wire::SackBlock& r = recent_[i];
+  std::size_t kept = 0;
+  std::size_t untold = 0;
+  for (std::size_t i = 0; i < recent_.size(); ++i) {
+    const wire::SackBlock r = recent_[i];
     if (r.end <= blocks_.front().begin()) continue;  // taken: never to be compared beyond 2^31
     if (r.begin <= range.end && range.begin <= r.end) {
       range = {min(r.begin, range.begin), max(r.end, range.end)};
-    } else if (count < std::size(kept)) {
-      kept[count++] = r;
+      continue;
     }
+    if (i < untold_) ++untold;
+    recent_[kept++] = r;
   }
-  kept[0] = range;
-  std::copy_n(kept, count, recent_);
-  recent_count_ = count;
+  recent_.resize(std::min(kept, kMaxRecent - 1));
+  recent_.insert(recent_.begin(), range);
+  untold_ = std::min(untold + 1, recent_.size());
 }
 
 /// The contiguous range that holds `octet`; false when it is not held.
@@ -175,15 +176,18 @@ Seq Assembler::run_end(Position p, Seq end) const {
   return end;
 }
 
-std::size_t Assembler::sack_blocks(std::span<wire::SackBlock> out) const {
+std::size_t Assembler::sack_blocks(std::span<wire::SackBlock> out) {
+  // More ranges are news than fit: the older ones go first, the newest with the last call.
+  const std::size_t from = untold_ > out.size() ? untold_ - out.size() : 0;
   std::size_t count = 0;
-  for (std::uint8_t i = 0; i < recent_count_ && count < out.size(); ++i) {
+  for (std::size_t i = from; i < recent_.size() && count < out.size(); ++i) {
     wire::SackBlock range;
     // By its last octet: take() may have removed the first ones.
     if (!range_around(recent_[i].end - 1U, range)) continue;
     const auto written = out.first(count);
     if (std::find(written.begin(), written.end(), range) == written.end()) out[count++] = range;
   }
+  untold_ = from;
   return count;
 }
 
@@ -191,7 +195,8 @@ void Assembler::clear() {
   std::vector<Block>().swap(blocks_);
   size_ = 0;
   bytes_ = 0;
-  recent_count_ = 0;
+  std::vector<wire::SackBlock>().swap(recent_);
+  untold_ = 0;
 }
 
 }  // namespace pollux::tcp

@@ -16,7 +16,7 @@ namespace pollux::tcp {
 
 class Assembler {
  public:
-  static constexpr std::size_t kMaxPieces = 1024;  ///< slices held at once
+  static constexpr std::size_t kMaxPieces = 4096;  ///< slices held at once
 
   enum class Insert : std::uint8_t { stored, duplicate, no_room };
 
@@ -32,8 +32,11 @@ class Assembler {
   std::size_t pieces() const { return size_; }
   std::size_t bookkeeping() const { return size_ * sizeof(Piece); }  ///< octets beside the payload
   /// Contiguous ranges for the SACK option, that of the latest insert first (RFC 2018 4), then the
-  /// ones before in recency as far as known. Returns how many were written.
-  std::size_t sack_blocks(std::span<wire::SackBlock> out) const;
+  /// ones before in recency as far as known. Returns how many were written. When more ranges are
+  /// news than fit, has_news() stays true: a further ACK must tell them, because a range that a
+  /// whole batch of segments left untold is taken for lost.
+  std::size_t sack_blocks(std::span<wire::SackBlock> out);
+  bool has_news() const { return untold_ > 0; }
   void clear();
 
  private:
@@ -74,8 +77,9 @@ class Assembler {
   std::size_t size_ = 0;
   std::size_t bytes_ = 0;
   /// The latest inserts, newest first, merged where they touch: where to look for SACK ranges.
-  wire::SackBlock recent_[4]{};
-  std::uint8_t recent_count_ = 0;
+  static constexpr std::size_t kMaxRecent = 64;
+  std::vector<wire::SackBlock> recent_;
+  std::size_t untold_ = 0;  ///< the first of them, changed since they were written last
 };
 
 }  // namespace pollux::tcp

@@ -37,7 +37,7 @@ class CountingRecycler : public Recycler {
 
 std::string text(const Slice& s) { return {s.bytes().begin(), s.bytes().end()}; }
 
-std::vector<wire::SackBlock> sack(const Assembler& a, std::size_t most = 4) {
+std::vector<wire::SackBlock> sack(Assembler& a, std::size_t most = 4) {
   std::vector<wire::SackBlock> out(most);
   out.resize(a.sack_blocks(out));
   return out;
@@ -212,7 +212,7 @@ void take_step(Assembler& a, Model& m, Seq base, std::uint32_t& next) {
   }
 }
 
-void check_state(const Assembler& a, const Model& m, Seq base) {
+void check_state(Assembler& a, const Model& m, Seq base) {
   RC_ASSERT(a.bytes() == m.bytes.size());
   RC_ASSERT(a.empty() == m.bytes.empty());
   const auto blocks = sack(a);

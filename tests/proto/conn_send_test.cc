@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/proto/conn_dsl.h"
 
 namespace pollux::tcp {
@@ -211,6 +213,26 @@ TEST(ConnAck, sack_blocks_latest_first) {
   t.in(ack(301).acks(1).len(100));
   t.out(ack(1).acks(1).sack(301, 401, kPeerIss).sack(101, 201, kPeerIss));
   EXPECT_EQ(t.last_out.options.sack[0].begin, kPeerIss + 301);
+}
+
+TEST(ConnAck, every_new_sack_block_of_a_batch_is_told) {
+  Bench t;
+  t.options.sack = true;
+  t.establish(65535, syn(0).mss(1460).sack_ok());
+  for (std::uint32_t i = 0; i < 10; ++i) t.in(ack(101 + i * 200).acks(1).len(100));
+  std::vector<std::uint32_t> told;
+  SegmentOut o;
+  while (t.conn->poll_tx(t.now, o)) {
+    ASSERT_LT(told.size(), 20U) << "no end of ACKs";
+    for (std::uint8_t i = 0; i < o.header.options.sack_count; ++i) {
+      told.push_back(distance(kPeerIss, o.header.options.sack[i].begin));
+    }
+  }
+  EXPECT_EQ(told.back(), 1301U);
+  EXPECT_EQ(told[told.size() - 4], 1901U) << "the newest first in the last ACK";
+  for (std::uint32_t i = 0; i < 10; ++i) {
+    EXPECT_GE(std::count(told.begin(), told.end(), 101 + i * 200), 1) << i;
+  }
 }
 
 TEST(ConnAck, duplicate_data_is_acknowledged_and_not_delivered) {
