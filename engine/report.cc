@@ -64,32 +64,67 @@ void add_up(json& totals, const json& worker) {
 
 json or_null(bool there, std::int64_t value) { return there ? json(value) : json(nullptr); }
 
+std::string_view recovery_of(const tcp::Conn::Info& i) {
+  return i.in_recovery ? "fast" : i.in_timeout ? "timeout" : "open";
+}
+
+/// What Linux's tcp_info tells beyond the fields that every client of the socket may rely on.
+void add_tcp_info(json& c, const tcp::Conn::Info& i) {
+  const bool sampled = i.srtt > Duration::zero();
+  c.update({{"min_rtt_us", or_null(sampled, to_us(i.min_rtt))},
+            {"recovery", recovery_of(i)},
+            {"back_offs", i.back_offs},
+            {"sack", i.sack},
+            {"timestamps", i.timestamps},
+            {"ecn", i.ecn},
+            {"unsent_bytes", i.unsent},
+            {"sacked_bytes", i.sacked},
+            {"lost_bytes", i.lost},
+            {"bytes_acked", i.bytes_acked},
+            {"bytes_retransmitted", i.bytes_retransmitted},
+            {"bytes_lost", i.bytes_lost},
+            {"timeouts", i.timeouts},
+            {"recoveries", i.recoveries},
+            {"spurious_recoveries", i.spurious_recoveries},
+            {"loss_probes", i.loss_probes},
+            {"dsacks", i.dsacks},
+            {"reordering_seen", i.reordering_seen},
+            {"reordering_window_us", or_null(sampled, to_us(i.reordering_window))},
+            {"delivery_rate", i.delivery_rate != 0 ? json(i.delivery_rate) : json(nullptr)},
+            {"delivery_rate_app_limited", i.delivery_app_limited},
+            {"pacing_rate", i.pacing_rate != tcp::kUnpaced ? json(i.pacing_rate) : json(nullptr)},
+            {"busy_us", to_us(i.busy)},
+            {"window_limited_us", to_us(i.window_limited)},
+            {"buffer_limited_us", to_us(i.buffer_limited)}});
+}
+
 json connection_json(const ConnEntry& e, std::size_t worker, Instant now) {
   const tcp::Conn::Info i = e.tcp.info();
   const bool sampled = i.srtt > Duration::zero();
-  return {{"local", e.key.local.to_string()},
-          {"remote", e.key.remote.to_string()},
-          {"state", tcp::to_string(e.tcp.state())},
-          {"worker", worker},
-          {"service", e.service->name()},
-          {"congestion_control", tcp::to_string(e.tcp.congestion_control())},
-          {"mss", i.mss},
-          {"rto_ms", to_ms(i.rto)},
-          {"srtt_us", or_null(sampled, to_us(i.srtt))},
-          {"rttvar_us", or_null(sampled, to_us(i.rttvar))},
-          {"min_rtt_us", or_null(sampled, to_us(i.min_rtt))},
-          {"cwnd_bytes", i.cwnd},
-          {"ssthresh_bytes", or_null(i.ssthresh != UINT32_MAX, i.ssthresh)},
-          {"send_window", i.send_window},
-          {"receive_window", i.receive_window},
-          {"bytes_in_flight", i.in_flight},
-          {"bytes_sent", i.bytes_sent},
-          {"bytes_received", i.bytes_received},
-          {"retransmits", i.retransmits},
-          {"out_of_order_bytes", i.out_of_order_bytes},
-          {"send_queue_bytes", i.send_queue},
-          {"receive_queue_bytes", i.receive_queue},
-          {"age_s", std::chrono::duration<double>(now - e.opened_at).count()}};
+  json c = {{"local", e.key.local.to_string()},
+            {"remote", e.key.remote.to_string()},
+            {"state", tcp::to_string(e.tcp.state())},
+            {"worker", worker},
+            {"service", e.service->name()},
+            {"congestion_control", tcp::to_string(e.tcp.congestion_control())},
+            {"mss", i.mss},
+            {"rto_ms", to_ms(i.rto)},
+            {"srtt_us", or_null(sampled, to_us(i.srtt))},
+            {"rttvar_us", or_null(sampled, to_us(i.rttvar))},
+            {"cwnd_bytes", i.cwnd},
+            {"ssthresh_bytes", or_null(i.ssthresh != UINT32_MAX, i.ssthresh)},
+            {"send_window", i.send_window},
+            {"receive_window", i.receive_window},
+            {"bytes_in_flight", i.in_flight},
+            {"bytes_sent", i.bytes_sent},
+            {"bytes_received", i.bytes_received},
+            {"retransmits", i.retransmits},
+            {"out_of_order_bytes", i.out_of_order_bytes},
+            {"send_queue_bytes", i.send_queue},
+            {"receive_queue_bytes", i.receive_queue},
+            {"age_s", std::chrono::duration<double>(now - e.opened_at).count()}};
+  add_tcp_info(c, i);
+  return c;
 }
 
 /// A half-open or TIME-WAIT record: what a connection has and a record has not is zero or null.

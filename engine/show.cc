@@ -239,6 +239,27 @@ std::string details(const json& c) {
       cell(field(c, "out_of_order_bytes")), cell(field(c, "age_s")));
 }
 
+/// The second line of details: what the path does, and what holds the sender.
+std::string path_details(const json& c) {
+  std::string out = fmt::format(
+      "  {} minrtt:{} delivery:{}/s{} pacing:{}/s lost:{} sacked:{} unsent:{} bytes_retrans:{} "
+      "timeouts:{} recoveries:{} spurious:{} probes:{} dsacks:{} reord:{}us busy:{}us "
+      "rwnd_limited:{}us sndbuf_limited:{}us",
+      cell(field(c, "recovery")), milliseconds(field(c, "min_rtt_us")),
+      cell(field(c, "delivery_rate")),
+      field(c, "delivery_rate_app_limited") == json(true) ? " app_limited" : "",
+      cell(field(c, "pacing_rate")), cell(field(c, "lost_bytes")), cell(field(c, "sacked_bytes")),
+      cell(field(c, "unsent_bytes")), cell(field(c, "bytes_retransmitted")),
+      cell(field(c, "timeouts")), cell(field(c, "recoveries")),
+      cell(field(c, "spurious_recoveries")), cell(field(c, "loss_probes")),
+      cell(field(c, "dsacks")), cell(field(c, "reordering_window_us")), cell(field(c, "busy_us")),
+      cell(field(c, "window_limited_us")), cell(field(c, "buffer_limited_us")));
+  for (const char* option : {"sack", "timestamps", "ecn"}) {
+    if (field(c, option) == json(true)) out += fmt::format(" {}", option);
+  }
+  return out;
+}
+
 std::string render_connections(const json& list) {
   std::vector<Row> rows{{"state", "recv-q", "send-q", "local", "remote", "worker"}};
   for (const json& c : list) {
@@ -252,9 +273,10 @@ std::string render_connections(const json& list) {
   for (const json& c : list) {
     const std::size_t end = lines.find('\n', at);
     out += lines.substr(at, end - at) + '\n' + details(c) + '\n';
+    if (c.contains("recovery")) out += path_details(c) + '\n';
     at = end + 1;
   }
-  return out + fmt::format("{} connections\n", list.size());
+  return out + fmt::format("{} connection{}\n", list.size(), list.size() == 1 ? "" : "s");
 }
 
 // ---- config -------------------------------------------------------------------------------

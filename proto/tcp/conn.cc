@@ -36,7 +36,7 @@ Conn Conn::passive(const Options& o, const Setup& s, const wire::TcpHeader& syn,
   Conn c(o, s);
   c.passive_ = true;
   c.rcv_.irs = syn.seq;
-  c.rcv_.nxt = c.rcv_.acked = c.rcv_.edge = c.rcv_.grow_mark = syn.seq + 1;
+  c.rcv_.nxt = c.rcv_.acked = c.rcv_.edge = c.rcv_.trip_mark = syn.seq + 1;
   c.take_syn_options(syn);
   c.ts_recent_at_ = now;
   c.snd_.wnd = c.snd_.max_wnd = syn.window;
@@ -104,7 +104,14 @@ void Conn::enter_time_wait(Instant now) {
 
 std::size_t Conn::send_room() const {
   if (write_shut()) return 0;
-  return send_queue_.size() >= opt_->send_buffer ? 0 : opt_->send_buffer - send_queue_.size();
+  const std::size_t limit = send_limit();
+  return send_queue_.size() >= limit ? 0 : limit - send_queue_.size();
+}
+
+std::size_t Conn::send_limit() const {
+  const std::uint64_t windows = std::uint64_t{cc_.cwnd()} * (growth_allowed_ ? 4U : 1U);
+  const auto want = std::max<std::uint64_t>(growth_allowed_ ? kInitialSendBuffer : 0, windows);
+  return std::min<std::uint64_t>(opt_->send_buffer, want);
 }
 
 std::size_t Conn::queue(Slice data) {
@@ -140,7 +147,6 @@ std::uint32_t Conn::urgent_remaining() const {
 void Conn::consume(std::size_t n) {
   rcv_queue_.pop(std::min(n, rcv_queue_.size()));
   rcv_.urgent = rcv_.urgent && rcv_.up > read_position();
-  if (rcv_queue_.empty()) grow_receive_window();
   if (!may_receive(state_)) return;
   const auto queued = static_cast<std::uint32_t>(rcv_queue_.size());
   if (queued >= rcv_.limit) return;
@@ -151,14 +157,22 @@ void Conn::consume(std::size_t n) {
   if (edge > rcv_.edge && distance(rcv_.edge, edge) >= step) ack_now_ = true;
 }
 
-/// Auto-tuning: the window doubles each time that two windows' worth came while the application
-/// kept up, to the connection's bound and only while memory allows.
-void Conn::grow_receive_window() {
-  if (rcv_.nxt < rcv_.grow_mark || !growth_allowed_) return;
-  if (rcv_.grow_mark != rcv_.irs + 1 && rcv_.shift != 0) {
-    rcv_.limit = std::min(rcv_.limit * 2U, opt_->receive_buffer);
-  }
-  rcv_.grow_mark = rcv_.nxt + 2U * rcv_.limit;
+/// Auto-tuning to the bandwidth-delay product: twice what came in a round trip, and twice its
+/// growth on top so that slow start is never held, to the connection's bound and only while memory
+/// allows and the application keeps up. An offered edge is never taken back.
+void Conn::grow_receive_window(Instant now) {
+  const Duration trip = rtt_.has_sample() ? std::max<Duration>(rtt_.srtt(), kLeastTrip) : 100ms;
+  if (now - rcv_.trip_began < trip) return;
+  const std::uint32_t came = distance(rcv_.trip_mark, rcv_.nxt);
+  const std::uint32_t grown = came > rcv_.last_trip ? came - rcv_.last_trip : 0;
+  rcv_.trip_began = now;
+  rcv_.trip_mark = rcv_.nxt;
+  rcv_.last_trip = came;
+  const bool keeps_up = rcv_queue_.size() <= came / 2;
+  if (!growth_allowed_ || !keeps_up || rcv_.shift == 0) return;
+  const std::uint64_t want = 2 * (std::uint64_t{came} + grown);
+  rcv_.limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+      std::max<std::uint64_t>(rcv_.limit, want), std::max(rcv_.limit, opt_->receive_buffer)));
 }
 
 void Conn::shutdown_write() {

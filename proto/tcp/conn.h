@@ -58,6 +58,8 @@ inline constexpr Duration kTsRecentLife = std::chrono::hours(24 * 24);  ///< RFC
 inline constexpr Duration kChallengeInterval =
     500ms;  ///< one challenge ACK per connection (RFC 5961 7)
 inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
+inline constexpr Duration kLeastTrip = 2ms;  ///< what hosts' own scheduling adds to a short path
+inline constexpr std::uint32_t kInitialSendBuffer = 1U << 20;
 inline constexpr std::uint32_t kMinPeerMss = 216;  ///< floor against SACK-panic patterns
 /// Octets per second from which on a super-packet takes less than a tick of the timers.
 inline constexpr std::uint64_t kPacedMax = 1'000'000'000;
@@ -122,6 +124,8 @@ class Conn {
   std::size_t readable() const { return rcv_queue_.size(); }
   void consume(std::size_t n);
   std::size_t send_room() const;
+  /// Octets that may be queued now: four windows' worth, within `Options::send_buffer`.
+  std::size_t send_limit() const;
   /// Queues what fits of `data`; returns octets taken.
   std::size_t queue(Slice data);
   /// Copies into the tail of the last queued buffer what fits there; returns octets taken.
@@ -312,7 +316,7 @@ class Conn {
   void move_to(State next);
   void close_with(CloseCause cause);
   void enter_time_wait(Instant now);
-  void grow_receive_window();
+  void grow_receive_window(Instant now);
   Seq read_position() const;
   std::uint8_t own_shift() const;
 
@@ -330,7 +334,9 @@ class Conn {
     Seq edge;   ///< right edge offered: never moves left (SHLD-14)
     Seq acked;  ///< RCV.NXT of the last ACK sent (RFC 7323: Last.ACK.sent)
     std::uint32_t limit = kInitialReceiveWindow;  ///< what the window may be now
-    Seq grow_mark;                                ///< the window may grow when RCV.NXT passes it
+    Instant trip_began{};                         ///< of the round trip that is measured
+    Seq trip_mark;                                ///< RCV.NXT then
+    std::uint32_t last_trip = 0;                  ///< octets that came in the one before
     Seq up;                                       ///< behind the last urgent octet, while `urgent`
     bool urgent = false;
     std::uint8_t shift = 0;

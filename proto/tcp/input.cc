@@ -77,7 +77,7 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
   }
   if (!h.has(flag::syn)) return DropReason::tcp_bad_flags;
   rcv_.irs = h.seq;
-  rcv_.nxt = rcv_.acked = rcv_.edge = rcv_.grow_mark = h.seq + 1;
+  rcv_.nxt = rcv_.acked = rcv_.edge = rcv_.trip_mark = h.seq + 1;
   take_syn_options(h);
   ts_recent_at_ = now;
   rcv_.edge = rcv_.nxt + std::min(rcv_.limit, 65535U);  // what our SYN offered
@@ -364,6 +364,7 @@ std::uint32_t Conn::segments_of(const Incoming& in) const {
 }
 
 void Conn::deliver(Instant now, Slice data) {
+  grow_receive_window(now);
   const auto push = [&](Slice s) {
     rcv_.nxt += s.size();
     bytes_received_ += s.size();

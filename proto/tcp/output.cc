@@ -166,7 +166,7 @@ void Conn::note_limit(Instant now) {
     limit = Limit::idle;
   } else if (left > 0 && usable_window() < std::min<std::uint32_t>(left, mss_)) {
     limit = Limit::window;
-  } else if (left == 0 && send_queue_.size() >= opt_->send_buffer) {
+  } else if (left == 0 && send_room() == 0) {
     limit = Limit::buffer;
   }
   if (left < mss_ && board_.lost() == 0 && pipe() < window()) rate_.on_app_limited(board_.pipe());
@@ -362,6 +362,7 @@ bool Conn::emit_ack(Instant now, SegmentOut& out) {
   if (sack_on_) fill_sack(out.header.options);
   if (dup_acks_owed_ > 0) --dup_acks_owed_;
   after_ack_sent();
+  ack_now_ = sack_on_ && assembler_.has_news();
   return true;
 }
 

@@ -45,7 +45,7 @@ void Conn::on_ack(Instant now, const Incoming& in) {
     prr_.on_ack(octets, pipe(), mss_, advances && lost_unreported_ == 0);
   }
   tell_congestion_control(now, d, in_flight, advances);
-  if (want_writable_ && send_room() >= opt_->send_buffer / 4) {
+  if (want_writable_ && send_room() >= send_limit() / 4) {
     want_writable_ = false;
     events_ |= event::writable;
   }

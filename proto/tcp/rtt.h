@@ -8,10 +8,10 @@ namespace pollux::tcp {
 
 class RttEstimator {
  public:
-  static constexpr Duration kInitialRto = 1s;    ///< (2.1)
+  static constexpr Duration kInitialRto = 1s;  ///< (2.1)
   /// Least RTO - SRTT, in place of G and of (2.4)'s 1 s for the whole RTO, as Linux has it.
   static constexpr Duration kMinSpread = 200ms;
-  static constexpr Duration kMaxRto = 60s;       ///< (2.5)
+  static constexpr Duration kMaxRto = 60s;  ///< (2.5)
 
   void sample(Duration rtt);  ///< (2.2), (2.3); clears the back-off
   /// The same from a timestamp echo, too coarse for the minimum.

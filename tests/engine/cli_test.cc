@@ -152,7 +152,7 @@ TEST(Show, ConnectionsLookLikeSs) {
   const std::string text = render("connections", list);
   EXPECT_THAT(text, HasSubstr("198.18.0.1:40000"));
   EXPECT_THAT(text, HasSubstr("rtt:1.500/-"));
-  EXPECT_THAT(text, HasSubstr("1 connections"));
+  EXPECT_THAT(text, HasSubstr("1 connection\n"));
 }
 
 TEST(Show, QueuesShowTheDeviceAndItsStages) {
