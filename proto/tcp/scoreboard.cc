@@ -223,6 +223,15 @@ Scoreboard::Loss Scoreboard::mark_lost_before(const SentAt& newest, Duration win
   for (std::size_t i = first_; i < blocks_.size(); ++i) {
     Block& b = blocks_[i];
     if (b.in_flight == 0 || b.earliest > newest.time) continue;
+    // A peer that SACKs piece by piece must not make each ACK look at all that is in flight. Of
+    // what was sent at one time the sequence decides; what is young is only to be looked at later.
+    const bool ahead = b.records[begin_of(i)].begin >= newest.end;
+    const bool behind = b.records.back().end() <= newest.end;
+    if (ahead && b.earliest == newest.time) continue;
+    if ((ahead || behind) && b.earliest + window > now) {
+      all.next = std::min(all.next, b.earliest + window);
+      continue;
+    }
     const Loss loss = scan(b, begin_of(i), newest, window, now);
     all.octets += loss.octets;
     all.next = std::min(all.next, loss.next);
