@@ -1,17 +1,21 @@
-"""Floods of SYNs and forged ACKs from addresses that do not exist, and a client that must not notice."""
+"""Floods, from addresses that do not exist and over connections that do, and a client that must not notice."""
 
 import os
 import random
+import resource
 import socket
 import struct
 import threading
 import time
 import unittest
 
-from harness import ECHO, ENGINE, HOST, Lab, SLOWNESS, wait_until
+import wire
+from harness import CHARGEN, DISCARD, ECHO, ENGINE, Lab, SLOWNESS, echo_exact, wait_until
 
 SYNS = 1_000_000 if os.environ.get("POLLUX_LONG") == "1" else 300_000
 PER_SECOND = 100_000
+HOLDERS = 10_000 if os.environ.get("POLLUX_LONG") == "1" else 1000
+COMBS = 16
 
 
 def checksum(data):
@@ -130,6 +134,89 @@ class Floods(unittest.TestCase):
             self.assertEqual(states, ["TIME-WAIT"])
             wait_until(lambda: lab.show("connections") == [], 10, "the end of TIME-WAIT")
             self.assertEqual(lab.totals()["memory_bytes"], 0)
+
+    def open_by_hand(self, injector, seen, port):
+        """A connection of the injector's from `port`; returns (our next, its next) sequence number."""
+        injector.send(port, DISCARD, 1000, 0, wire.SYN, options=b"\2\4\5\xb4\1\1\4\2")
+        answer = seen.await_received(lambda g: g.dport == port and g.has(wire.SYN | wire.ACK))
+        injector.send(port, DISCARD, 1001, answer.seq + 1, wire.ACK)
+        return 1001, answer.seq + 1
+
+    def test_combs_of_single_octets(self):
+        """Every second octet of a window on many connections: little memory, and it comes back."""
+        with Lab() as lab, wire.Injector(lab) as injector:
+            wire.drop_kernel_resets(lab)
+            echo_exact(lab, 4 << 20)
+            lab.wait_closed()
+            rss = lab.rss_kib()
+            with wire.Wire(lab) as seen:
+                lines = {20_000 + i: self.open_by_hand(injector, seen, 20_000 + i)
+                         for i in range(COMBS)}
+            innocent = threading.Thread(target=self.innocent, args=(lab,))
+            innocent.start()
+            for i in range(2000):
+                for port, (seq, ack) in lines.items():
+                    injector.send(port, DISCARD, seq + 1 + 2 * i, ack, wire.ACK, b"x")
+            innocent.join()
+            self.assertEqual([], self.broken)
+            wait_until(lambda: lab.totals()["connections_open"] == COMBS, what="the innocent's end")
+            totals = lab.totals()
+            self.assertGreater(totals["out_of_order_segments"], COMBS * 500)
+            self.assertGreater(totals["drops"]["tcp_ooo_limit"], 0)
+            # 1024 pieces a connection, of some 40 octets each; single slots would take 2 MiB.
+            self.assertLess(totals["memory_bytes"], COMBS * 64 * 1024, totals)
+            for port, (seq, _) in lines.items():
+                injector.send(port, DISCARD, seq, 0, wire.RST)
+            lab.wait_closed()
+            wait_until(lambda: lab.totals()["memory_bytes"] < 1024, what="memory given back")
+            if SLOWNESS == 1:
+                self.assertLess(lab.rss_kib() - rss, 16 * 1024)
+
+    def innocent(self, lab):
+        self.broken = []
+        try:
+            for _ in range(5):
+                echo_exact(lab, 4 << 20)
+        except (AssertionError, OSError) as error:
+            self.broken.append(error)
+
+    def test_zero_window_holders(self):
+        """They ask for chargen and never read; an echo beside them is served to the last octet."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, HOLDERS + 1000)), hard))
+        with Lab() as lab:
+            echo_exact(lab, 4 << 20)
+            lab.wait_closed()
+            rss = lab.rss_kib()
+
+            def hold():
+                sockets = []
+                for _ in range(HOLDERS):
+                    s = socket.socket()
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    s.settimeout(20 * SLOWNESS)
+                    s.connect((ENGINE, CHARGEN))
+                    sockets.append(s)
+                return sockets
+
+            holders = lab.inside(hold)
+            try:
+                self.innocent(lab)
+                self.assertEqual([], self.broken)
+                wait_until(lambda: lab.totals()["connections_open"] == HOLDERS,
+                           what="the innocent's end")
+                totals = lab.totals()
+                self.assertLess(totals["memory_bytes"], HOLDERS * 16 * 1024, totals)
+                if SLOWNESS == 1:
+                    self.assertLess(lab.rss_kib() - rss, HOLDERS * 24)
+            finally:
+                for s in holders:
+                    s.close()
+            lab.wait_closed(60)
+            self.assertTrue(talk(lab, b"after"))
+            lab.wait_closed()
+            wait_until(lambda: lab.totals()["memory_bytes"] < 1024, what="memory given back")
 
 
 if __name__ == "__main__":
