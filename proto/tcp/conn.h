@@ -42,8 +42,9 @@ struct Options {
   Duration keepalive = Duration::zero();    ///< idle time before the first probe; zero: off
   Duration keepalive_interval = 75s;        ///< between probes
   unsigned keepalive_probes = 9;
-  Duration time_wait = 60s;                  ///< 2 MSL
-  Duration user_timeout = Duration::zero();  ///< zero: R2 decides
+  Duration time_wait = 60s;  ///< 2 MSL
+  /// Zero: R2 decides. Else it is told to the peer, whose own may lengthen it (RFC 5482).
+  Duration user_timeout = Duration::zero();
   bool timestamps = true;
   bool sack = true;
   bool window_scaling = true;
@@ -55,6 +56,8 @@ inline constexpr unsigned kR1 = 3;        ///< retransmissions before trouble is
 inline constexpr Duration kR2 = 300s;     ///< at least 100 s (SHLD-11)
 inline constexpr Duration kR2Syn = 180s;  ///< at least 3 minutes (MUST-23)
 inline constexpr Duration kTsRecentLife = std::chrono::hours(24 * 24);  ///< RFC 7323 5.5
+/// What a peer's user timeout may be at most (RFC 5482 3.1: U_LIMIT).
+inline constexpr Duration kMaxPeerUserTimeout = 1h;
 inline constexpr Duration kChallengeInterval =
     500ms;  ///< one challenge ACK per connection (RFC 5961 7)
 inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
@@ -311,6 +314,9 @@ class Conn {
   void touch_keepalive(Instant now);
   bool gave_up(Instant now);
   void tell(std::uint8_t soft_error);
+  Duration user_timeout() const;
+  void take_user_timeout(const wire::TcpHeader& h);
+  void tell_user_timeout(SegmentOut& out);
 
   // conn.cc
   void move_to(State next);
@@ -395,6 +401,7 @@ class Conn {
   std::uint16_t mss_;
   std::uint16_t own_mss_;
   std::uint16_t default_mss_;
+  std::uint16_t peer_timeout_s_ = 0;  ///< what the peer advertised, at most kMaxPeerUserTimeout
   std::uint8_t dup_acks_ = 0;
   std::uint8_t dup_acks_owed_ = 0;  ///< immediate duplicate ACKs to send (no SACK)
   std::uint8_t keepalive_sent_ = 0;
@@ -415,6 +422,7 @@ class Conn {
   bool in_recovery_ = false, rto_recovery_ = false;
   bool tail_probe_pending_ = false, pace_blocked_ = false;
   bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
+  bool user_timeout_told_ = false;
   bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, soft_errors_ = true;
   bool cwnd_limited_ = false, cwnd_was_limited_ = false;  ///< in this round trip, in the last
 };

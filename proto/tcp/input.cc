@@ -32,7 +32,7 @@ bool Conn::predict(Instant now, const Incoming& in) {
   if ((h.flags & ~flag::psh) != flag::ack || (h.flags & ~kPlain) != 0) return false;
   if (h.seq != rcv_.nxt || in_recovery_ || rto_recovery_ || fin_known_) return false;
   if (waits_for_ == Wait::persist) return false;
-  if (h.options.sack_count != 0 || !assembler_.empty()) return false;
+  if (h.options.sack_count != 0 || !assembler_.empty() || h.options.user_timeout_s) return false;
   if (ts_on_) {
     if (!h.options.timestamps) return false;
     if (is_old(now, *h.options.timestamps)) return false;
@@ -100,6 +100,7 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
   snd_.wl1 = h.seq;
   snd_.wl2 = h.ack;
   stuck_since_ = rtx_at_ = kNever;
+  take_user_timeout(h);
   on_established(now);
   ack_now_ = true;
   // Data or FIN behind the SYN go through the steps like any other text.
@@ -129,6 +130,7 @@ Conn::Verdict Conn::in_synchronized(Instant now, Incoming& in) {
   if (auto v = check_syn(now, in)) return v;
   if (auto v = check_ack(now, in)) return v;
   if (is_closed()) return std::nullopt;
+  take_user_timeout(in.h);
   if (ecn_on_) take_congestion_marks(in);
   check_urgent(in);
   if (auto v = process_text(now, in)) return v;

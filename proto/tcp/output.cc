@@ -58,6 +58,7 @@ void Conn::fill_header(Instant now, Seq seq, std::uint8_t flags, SegmentOut& out
   if (ts_on_ || ((flags & flag::syn) != 0 && state_ == State::syn_sent && opt_->timestamps)) {
     h.options.timestamps = wire::TcpTimestamps{ts_now(now), ts_recent_};
   }
+  tell_user_timeout(out);
 }
 
 /// MUST-39: the right edge moves only by a worthwhile step, and never back (SHLD-14).

@@ -75,10 +75,34 @@ void Conn::arm_retransmission(Instant now) {
   }
 }
 
+/// RFC 5482 3.1: the longer one of both ends, within limits; its lower limit is what we advertise.
+Duration Conn::user_timeout() const {
+  if (user_timeout_ != opt_->user_timeout) return user_timeout_;  // the application's choice
+  return std::max<Duration>(user_timeout_, std::chrono::seconds(peer_timeout_s_));
+}
+
+void Conn::take_user_timeout(const wire::TcpHeader& h) {
+  if (user_timeout_ == Duration::zero() || !h.options.user_timeout_s) return;
+  constexpr auto kMost = std::chrono::duration_cast<std::chrono::seconds>(kMaxPeerUserTimeout);
+  peer_timeout_s_ = static_cast<std::uint16_t>(
+      std::min(*h.options.user_timeout_s, static_cast<std::uint32_t>(kMost.count())));
+}
+
+/// RFC 5482 3.3: in the SYN, and in the first segment without SYN that has room, since a half-open
+/// peer need not remember.
+void Conn::tell_user_timeout(SegmentOut& out) {
+  if (user_timeout_told_ || user_timeout_ < 1s) return;
+  const bool syn = out.header.has(wire::tcp_flag::syn);
+  if (!syn && out.payload_size + 4U > mss_) return;
+  user_timeout_told_ = !syn;
+  const auto s = std::chrono::duration_cast<std::chrono::seconds>(user_timeout_);
+  out.header.options.user_timeout_s = static_cast<std::uint32_t>(s.count());
+}
+
 bool Conn::gave_up(Instant now) {
   const bool opening = !is_synchronized(state_);
   Duration limit = opening ? kR2Syn : kR2;
-  if (user_timeout_ > Duration::zero()) limit = user_timeout_;
+  if (user_timeout_ > Duration::zero()) limit = user_timeout();
   if (stuck_since_ == kNever) {
     stuck_since_ = now;
     expiries_ = 0;

@@ -11,11 +11,12 @@ namespace {
 
 namespace option {
 constexpr std::uint8_t end = 0, nop = 1, mss = 2, window_scale = 3, sack_permitted = 4, sack = 5,
-                       timestamps = 8;
+                       timestamps = 8, user_timeout = 28, fast_open = 34;
 }
 
 constexpr std::size_t kMaxOptions = kTcpMaxHeaderSize - kTcpHeaderSize;
 constexpr std::size_t kMaxSackBlocks = 4;
+constexpr std::uint16_t kMinutes = 0x8000;  // the user timeout counts minutes (RFC 5482 2)
 /// NOP, NOP, kind 8, length 10: what nearly every data segment carries (RFC 7323 appendix A).
 constexpr std::uint32_t kPaddedTimestamps = 0x0101080a;
 
@@ -24,6 +25,8 @@ void reset(TcpOptions& o) {  // leaves the SACK array: sack_count says how much 
   o.window_scale.reset();
   o.sack_permitted = false;
   o.timestamps.reset();
+  o.user_timeout_s.reset();
+  o.fast_open.reset();
   o.sack_count = 0;
 }
 
@@ -35,6 +38,24 @@ bool parse_sack(Bytes body, TcpOptions& out) {
     out.sack[i] = {Seq{load_be32(p)}, Seq{load_be32(p + 4)}};
   }
   return true;
+}
+
+/// Zero means nothing (RFC 5482 2).
+bool parse_user_timeout(Bytes body, TcpOptions& out) {
+  if (body.size() != 2) return false;
+  const std::uint32_t n = load_be16(body.data());
+  const std::uint32_t seconds = (n & kMinutes) != 0 ? (n & ~std::uint32_t{kMinutes}) * 60 : n;
+  if (seconds != 0) out.user_timeout_s = seconds;
+  return true;
+}
+
+/// A request, or a cookie of 4 to 16 octets, an even number; another is as good as none (RFC 7413
+/// 4.1.1).
+void parse_fast_open(Bytes body, TcpOptions& out) {
+  if (!body.empty() && (body.size() < 4 || body.size() > 16 || body.size() % 2 != 0)) return;
+  out.fast_open.emplace();
+  out.fast_open->size = static_cast<std::uint8_t>(body.size());
+  std::copy(body.begin(), body.end(), out.fast_open->octets.begin());
 }
 
 /// One option with its body. False when a known one has an illegal length (MUST-7); an unknown one
@@ -59,6 +80,11 @@ bool parse_option(std::uint8_t kind, Bytes body, bool syn, TcpOptions& out) {
       if (body.size() != 8) return false;
       out.timestamps = TcpTimestamps{load_be32(body.data()), load_be32(body.data() + 4)};
       return true;
+    case option::user_timeout:
+      return parse_user_timeout(body, out);
+    case option::fast_open:
+      if (syn) parse_fast_open(body, out);
+      return true;
     default:
       return true;
   }
@@ -80,6 +106,8 @@ bool walk_options(Bytes options, bool syn, TcpOptions& out) {
   return true;
 }
 
+std::size_t padded_size(const FastOpenCookie& c) { return (2U + c.size + 3U) / 4U * 4U; }
+
 /// Octets that all options but SACK take. SACK-permitted fills the two NOPs in front of timestamps.
 std::size_t size_without_sack(const TcpOptions& o) {
   std::size_t n = 0;
@@ -90,6 +118,9 @@ std::size_t size_without_sack(const TcpOptions& o) {
     n += 4;
   }
   if (o.window_scale) n += 4;
+  if (o.user_timeout_s) n += 4;
+  // The longest cookie does not fit beside everything else: it is left off.
+  if (o.fast_open && n + padded_size(*o.fast_open) <= kMaxOptions) n += padded_size(*o.fast_open);
   return n;
 }
 
@@ -129,8 +160,22 @@ std::uint8_t* emit_timestamps(const TcpOptions& o, std::uint8_t* p) {
   return p + 8;
 }
 
+std::uint8_t* emit_user_timeout(std::uint32_t seconds, std::uint8_t* p) {
+  const std::uint32_t n = seconds < kMinutes ? seconds : std::min(seconds / 60, 0x7fffU) | kMinutes;
+  return put4(p, option::user_timeout, 4, static_cast<std::uint8_t>(n >> 8),
+              static_cast<std::uint8_t>(n));
+}
+
+std::uint8_t* emit_fast_open(const FastOpenCookie& cookie, std::uint8_t* p) {
+  p = std::fill_n(p, padded_size(cookie) - 2U - cookie.size, option::nop);
+  *p++ = option::fast_open;
+  *p++ = static_cast<std::uint8_t>(2U + cookie.size);
+  return std::copy_n(cookie.octets.begin(), cookie.size, p);
+}
+
 /// Writes all options in groups of four octets; returns the end.
 std::uint8_t* emit_options(const TcpOptions& o, std::uint8_t* p) {
+  const std::uint8_t* end = p + kMaxOptions;
   if (o.mss) {
     p = put4(p, option::mss, 4, static_cast<std::uint8_t>(*o.mss >> 8),
              static_cast<std::uint8_t>(*o.mss));
@@ -141,6 +186,8 @@ std::uint8_t* emit_options(const TcpOptions& o, std::uint8_t* p) {
     p = put4(p, option::nop, option::nop, option::sack_permitted, 2);
   }
   if (o.window_scale) p = put4(p, option::nop, option::window_scale, 3, *o.window_scale);
+  if (o.user_timeout_s) p = emit_user_timeout(*o.user_timeout_s, p);
+  if (o.fast_open && p + padded_size(*o.fast_open) <= end) p = emit_fast_open(*o.fast_open, p);
   const std::size_t blocks = fitting_sack_blocks(o, size_without_sack(o));
   return blocks == 0 ? p : emit_sack(o, blocks, p);
 }

@@ -1,6 +1,7 @@
-// TCP segments on the wire (RFC 9293 3.1, options of RFC 7323 and RFC 2018).
+// TCP segments on the wire (RFC 9293 3.1, options of RFC 7323, RFC 2018, RFC 5482 and RFC 7413).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -28,12 +29,21 @@ struct TcpTimestamps {
   constexpr bool operator==(const TcpTimestamps&) const = default;
 };
 
+/// Fast Open (RFC 7413 2): size 0 asks for a cookie.
+struct FastOpenCookie {
+  std::uint8_t size = 0;
+  std::array<std::uint8_t, 16> octets{};
+  constexpr bool operator==(const FastOpenCookie&) const = default;
+};
+
 /// The options that the engine knows; unknown ones are skipped (MUST-6).
 struct TcpOptions {
   std::optional<std::uint16_t> mss;          ///< only valid on SYN (MUST-65)
   std::optional<std::uint8_t> window_scale;  ///< raw shift, may exceed 14
   bool sack_permitted = false;
   std::optional<TcpTimestamps> timestamps;
+  std::optional<std::uint32_t> user_timeout_s;  ///< RFC 5482, seconds; sent cut to what it can say
+  std::optional<FastOpenCookie> fast_open;      ///< only on SYN
   std::uint8_t sack_count = 0;
   SackBlock sack[4];
 };

@@ -84,6 +84,9 @@ struct Seg {
   Seg ts(std::uint32_t value, std::uint32_t echo = 0) const {
     return with([&](Seg& s) { s.options.timestamps = wire::TcpTimestamps{value, echo}; });
   }
+  Seg user_timeout(std::uint32_t seconds) const {
+    return with([&](Seg& s) { s.options.user_timeout_s = seconds; });
+  }
   /// One more SACK block, in the numbers of the acknowledgement.
   Seg sack(std::uint32_t from, std::uint32_t to, Seq base = kOurIss) const {
     return with([&](Seg& s) {

@@ -162,6 +162,47 @@ TEST(ParseTcp, SackHoldsAtMostFourBlocks) {
   }
 }
 
+TEST(ParseTcp, UserTimeoutCountsSecondsOrMinutes) {  // RFC 5482 2
+  EXPECT_EQ(options_of({28, 4, 0, 9}).user_timeout_s, 9U);
+  EXPECT_EQ(options_of({28, 4, 0x7f, 0xff}).user_timeout_s, 32767U);
+  EXPECT_EQ(options_of({28, 4, 0x80, 9}).user_timeout_s, 540U);
+  EXPECT_FALSE(options_of({28, 4, 0, 0}).user_timeout_s) << "reserved";
+  EXPECT_FALSE(options_of({28, 4, 0x80, 0}).user_timeout_s);
+  EXPECT_FALSE(parses(segment({28, 3, 1})));
+  EXPECT_FALSE(parses(segment({28, 5, 1, 1, 1})));
+}
+
+TEST(ParseTcp, FastOpenAsksOrCarriesACookie) {  // RFC 7413 2, 4.1.1
+  const auto asks = options_of({34, 2}, tcp_flag::syn);
+  ASSERT_TRUE(asks.fast_open);
+  EXPECT_EQ(asks.fast_open->size, 0U);
+  for (std::uint8_t size = 1; size <= 18; ++size) {
+    Octets o{34, static_cast<std::uint8_t>(2 + size)};
+    for (std::uint8_t i = 0; i < size; ++i) o.push_back(i);
+    const auto got = options_of(o, tcp_flag::syn);
+    EXPECT_EQ(got.fast_open.has_value(), size >= 4 && size <= 16 && size % 2 == 0) << int{size};
+    if (got.fast_open) {
+      EXPECT_EQ(got.fast_open->size, size);
+      EXPECT_EQ(got.fast_open->octets[size - 1U], size - 1U);
+    }
+    EXPECT_FALSE(options_of(o, tcp_flag::ack).fast_open) << "only on SYN";
+  }
+}
+
+TEST(EmitTcp, TheLongestCookieIsLeftOffWhereItDoesNotFit) {
+  TcpHeader h;
+  h.flags = tcp_flag::syn;
+  h.options.mss = std::uint16_t{1460};
+  h.options.timestamps = TcpTimestamps{1, 2};
+  h.options.window_scale = std::uint8_t{7};
+  h.options.user_timeout_s = 100;
+  h.options.fast_open = FastOpenCookie{16, {}};
+  Octets out(kTcpMaxHeaderSize + 8, 0xcc);
+  EXPECT_EQ(emit_tcp(h, out), 44U);
+  EXPECT_EQ(tcp_header_size(h.options), 44U);
+  EXPECT_EQ(out[kTcpMaxHeaderSize], 0xcc);
+}
+
 TEST(ParseTcp, LeavesNothingOfTheLastSegment) {
   TcpHeader h;
   ASSERT_NE(parse_tcp(segment({2, 4, 1, 1, 3, 3,  7, 4, 2, 8, 10, 0, 0, 0, 0,
@@ -189,6 +230,17 @@ TcpHeader arbitrary_header() {
     if (*rc::gen::arbitrary<bool>()) o.mss = *rc::gen::arbitrary<std::uint16_t>();
     if (*rc::gen::arbitrary<bool>()) o.window_scale = *rc::gen::arbitrary<std::uint8_t>();
     o.sack_permitted = *rc::gen::arbitrary<bool>();
+    if (*rc::gen::arbitrary<bool>()) {
+      o.fast_open.emplace();
+      o.fast_open->size = *rc::gen::element<std::uint8_t>(0, 4, 6, 8, 10, 12);
+      for (unsigned i = 0; i < o.fast_open->size; ++i) {
+        o.fast_open->octets[i] = *rc::gen::arbitrary<std::uint8_t>();
+      }
+    }
+  }
+  if (*rc::gen::arbitrary<bool>()) {
+    const std::uint32_t n = *rc::gen::inRange<std::uint32_t>(1, 0x8000);
+    o.user_timeout_s = *rc::gen::arbitrary<bool>() || n < 547 ? n : n * 60;  // from 0x8000 s on
   }
   if (*rc::gen::arbitrary<bool>()) {
     o.timestamps = TcpTimestamps{*rc::gen::arbitrary<std::uint32_t>(), 42};
