@@ -74,6 +74,7 @@ TEST(ParseTcp, rfc9293_must_05_options_any_segment) {
 
 TEST(ParseTcp, rfc9293_must_06_unknown_option_ignored) {
   for (unsigned kind = 9; kind < 256; ++kind) {
+    if (kind == 28) continue;  // the user timeout is known and has a length of its own
     const auto k = static_cast<std::uint8_t>(kind);
     EXPECT_EQ(options_of({k, 2, k, 5, 1, 2, 3, 2, 4, 1, 1}, tcp_flag::syn).mss, 0x0101) << kind;
   }
