@@ -281,6 +281,8 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
        if (is_text(n, "")) return Fault{};
        return set_name(n, kCongestion, s.congestion_control.emplace());
      }},
+    {"service", "fast_open", "true or false",
+     [](N n, ServiceConfig& s) { return set_bool(n, s.fast_open); }},
     {"service", "root", R"(a folder to serve, or "" for the built-in pages)",
      [](N n, ServiceConfig& s) { return set_text(n, s.root); }},
     {"service", "to", R"("host:port")", [](N n, ServiceConfig& s) { return set_text(n, s.to); }},
@@ -587,7 +589,8 @@ Json service_json(const ServiceConfig& s) {
            {"port", s.port},
            {"address", s.address ? s.address->to_string() : ""},
            {"congestion_control",
-            s.congestion_control ? name_of(kCongestion, *s.congestion_control) : ""}};
+            s.congestion_control ? name_of(kCongestion, *s.congestion_control) : ""},
+           {"fast_open", s.fast_open}};
   if (s.kind == ServiceKind::http) out["root"] = s.root;
   if (s.kind == ServiceKind::forward) out["to"] = s.to;
   return out;

@@ -80,6 +80,7 @@ struct ServiceConfig {
   std::uint16_t port = 0;
   std::optional<IpAddr> address;                  ///< nullopt: every address of the engine
   std::optional<tcp::CcKind> congestion_control;  ///< nullopt: that of [tcp]
+  bool fast_open = true;                          ///< data in a SYN is taken (RFC 7413)
   std::string root;  ///< http: folder to serve, "" for the built-in pages
   std::string to;    ///< forward: "host:port"
 };

@@ -75,7 +75,8 @@ std::vector<ServiceOptions> service_options(const Config& c) {
                    .port = s.port,
                    .address = s.address ? s.address->to_string() : "",
                    .root = s.root,
-                   .congestion_control = s.congestion_control});
+                   .congestion_control = s.congestion_control,
+                   .fast_open = s.fast_open});
   }
   return all;
 }

@@ -80,6 +80,7 @@ void Runtime::make_lane(std::size_t i) {
     auto service = make_service(s);
     if (service == nullptr) throw std::runtime_error("unknown service kind " + s.kind);
     service->set_congestion_control(s.congestion_control);
+    service->set_fast_open(s.fast_open);
     const auto address = IpAddr::parse(s.address);
     lane.shard->listen({address.value_or(IpAddr{}), s.port}, s.address.empty(), *service);
     lane.services.push_back(std::move(service));

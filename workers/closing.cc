@@ -29,6 +29,7 @@ void Shard::remove(ConnEntry& e) {
   table_.erase(&e);
   if (e.dirty) std::erase(dirty_, &e);
   bookkeeping_ -= e.bookkeeping;
+  settle_fast_open(e);
   delete &e;
 }
 

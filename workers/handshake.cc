@@ -3,6 +3,7 @@
 //
 //   SYN ──► record (64 octets) ──ACK──► connection        the record is thawed, segment by segment
 //   SYN ──► cookie, nothing kept ──ACK──► connection      the ACK brings back what the SYN said
+#include "proto/tcp/fast_open.h"
 #include "workers/shard.h"
 
 namespace pollux {
@@ -11,6 +12,7 @@ namespace {
 
 namespace flag = wire::tcp_flag;
 
+constexpr Duration kResetCounts = 60s;     // of a pending Fast Open
 constexpr std::uint32_t kIssStep = 65536;  // between a reopened flow and its last octet
 
 }  // namespace
@@ -47,7 +49,7 @@ void Shard::on_unknown(const Segment& s, std::optional<Seq> used) {
   } else if (verdict == tcp::ListenVerdict::drop) {
     dropped = DropReason::tcp_bad_flags;
   } else {
-    dropped = on_syn(s, used);
+    dropped = on_syn(s, used, *service);
   }
   if (!dropped) return;
   drop(*dropped);
@@ -55,12 +57,14 @@ void Shard::on_unknown(const Segment& s, std::optional<Seq> used) {
 }
 
 /// A flow that left TIME-WAIT never gets a cookie: its ISN must lie above what it has used.
-std::optional<DropReason> Shard::on_syn(const Segment& s, std::optional<Seq> used) {
+std::optional<DropReason> Shard::on_syn(const Segment& s, std::optional<Seq> used,
+                                        Service& service) {
   if (!has_room()) return DropReason::tcp_connection_limit;
   if (!used && wants_cookie()) {
     send_cookie(s);
     return std::nullopt;
   }
+  if (!used && open_fast(s, service)) return std::nullopt;
   Seq iss = setup_for(s.key).iss;
   // RFC 9293 3.10.7.4 MAY-2: a reopened flow begins above all that it used before, also when it was
   // faster than the clock of the ISN.
@@ -70,12 +74,51 @@ std::optional<DropReason> Shard::on_syn(const Segment& s, std::optional<Seq> use
   records_moved_ = true;
   const tcp::Conn c = thaw(half_open_.at(n));
   trace_in(s, &c, std::nullopt);
+  // Who asks gets a cookie, who has a wrong one the right one; the data comes again (RFC 7413 4.2).
+  if (service.fast_open() && s.h.options.fast_open) {
+    out_.header.options.fast_open = tcp::fast_open_cookie(options_.secret, s.key.remote.addr);
+  }
   transmit(s.key, &c, out_);
   return std::nullopt;
 }
 
 bool Shard::has_room() const {
   return !memory_short_ && table_.size() + half_open_.size() < options_.max_connections;
+}
+
+// --- Fast Open (RFC 7413)
+
+/// A SYN with data and a valid cookie is a whole connection at once, in SYN-RECEIVED. False: the
+/// ordinary handshake.
+bool Shard::open_fast(const Segment& s, Service& service) {
+  if (!service.fast_open() || s.payload.empty() || fast_opens() >= limits::kFastOpens) return false;
+  if (!tcp::has_fast_open_cookie(options_.secret, s.key.remote.addr, s.h)) return false;
+  const auto c = tcp::Conn::passive(options_.tcp, setup_for(s.key), s.h, now_);
+  ConnEntry* e = add(s.key, s.hash, c, service);
+  if (e == nullptr) return false;
+  e->fast_opening = true;
+  ++fast_opens_;
+  e->tcp.open_fast(now_, hold(e->tcp, s, nullptr));
+  trace_in(s, &e->tcp, std::nullopt);
+  mark_dirty(*e);
+  return true;
+}
+
+/// How many are pending. One that a RST ended goes on counting for a while: it may have been a
+/// stranger's answer to a SYN that an attacker sent in its name (RFC 7413 5.1).
+std::size_t Shard::fast_opens() {
+  while (!fast_opens_reset_.empty() && fast_opens_reset_.front() <= now_) {
+    fast_opens_reset_.pop_front();
+  }
+  return fast_opens_ + fast_opens_reset_.size();
+}
+
+void Shard::settle_fast_open(ConnEntry& e) {
+  if (!e.fast_opening || e.tcp.state() == tcp::State::syn_received) return;
+  e.fast_opening = false;
+  --fast_opens_;
+  const bool reset = e.tcp.is_closed() && e.tcp.close_cause() == tcp::CloseCause::reset;
+  if (reset) fast_opens_reset_.push_back(now_ + kResetCounts);
 }
 
 // --- cookies

@@ -12,6 +12,7 @@ inline constexpr std::size_t kBatch = 64;                ///< packets per turn
 inline constexpr std::size_t kRingSlots = 2048;          ///< packets per ring
 inline constexpr std::size_t kMaxConnections = 1 << 20;  ///< per worker
 inline constexpr std::size_t kSynBacklog = 4096;         ///< half-open connections per worker
+inline constexpr std::size_t kFastOpens = 256;           ///< in SYN-RECEIVED, per worker
 inline constexpr std::size_t kSynAcksPerTurn = 256;      ///< sent again on time-out
 inline constexpr std::size_t kTimeWait = 1 << 18;        ///< TIME-WAIT records per worker
 inline constexpr std::size_t kExpirePerTurn = 4096;      ///< TIME-WAIT records

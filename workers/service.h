@@ -156,9 +156,14 @@ class Service {
   /// What connections of this service begin with; nullopt: what the shard's options say.
   void set_congestion_control(std::optional<tcp::CcKind> kind) { congestion_control_ = kind; }
   std::optional<tcp::CcKind> congestion_control() const { return congestion_control_; }
+  /// Whether data in a SYN with a cookie is taken at once (RFC 7413). It may come twice, in two
+  /// connections, when a network duplicates SYNs.
+  void set_fast_open(bool on) { fast_open_ = on; }
+  bool fast_open() const { return fast_open_; }
 
  private:
   std::optional<tcp::CcKind> congestion_control_;
+  bool fast_open_ = true;
 };
 
 }  // namespace pollux

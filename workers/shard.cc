@@ -300,6 +300,7 @@ bool Shard::finish_turn(Instant now) {
     e->dirty = false;
     const bool more = flush(*e);
     account(*e);
+    settle_fast_open(*e);
     if (e->tcp.is_closed()) {
       remove(*e);
       continue;

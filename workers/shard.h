@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -80,8 +81,9 @@ struct ConnEntry : FlowEntry {
   IpMarks marks;
   std::uint8_t received_dscp = 0;  ///< of the last segment
   bool dirty = false;
-  bool opened = false;    ///< on_open was called
-  bool finished = false;  ///< on_closed was called
+  bool opened = false;        ///< on_open was called
+  bool finished = false;      ///< on_closed was called
+  bool fast_opening = false;  ///< counts as a pending Fast Open
 };
 
 /// Sees every segment, in and out; for the debug log. Null in normal operation.
@@ -192,7 +194,10 @@ class Shard {
   // handshake.cc: LISTEN and SYN-RECEIVED
   /// `used`: the end of what an earlier connection of this flow has used of the sequence space.
   void on_unknown(const Segment& s, std::optional<Seq> used);
-  std::optional<DropReason> on_syn(const Segment& s, std::optional<Seq> used);
+  std::optional<DropReason> on_syn(const Segment& s, std::optional<Seq> used, Service& service);
+  bool open_fast(const Segment& s, Service& service);
+  std::size_t fast_opens();
+  void settle_fast_open(ConnEntry& e);
   bool has_room() const;
   bool wants_cookie() const;
   void send_cookie(const Segment& s);
@@ -254,6 +259,8 @@ class Shard {
   std::vector<Listener> listeners_;
   std::vector<ConnEntry*> dirty_;
   std::vector<ConnEntry*> turn_;
+  std::size_t fast_opens_ = 0;            ///< connections in SYN-RECEIVED
+  std::deque<Instant> fast_opens_reset_;  ///< when those that a RST ended no longer count
   std::uint64_t next_id_ = 1;
   std::uint64_t bookkeeping_ = 0;  ///< of all connections
   Instant cookies_until_{};        ///< cookies sent before are good until then

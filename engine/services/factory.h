@@ -17,6 +17,7 @@ struct ServiceOptions {
   std::string address{};  ///< "": every address of the engine
   std::string root{};     ///< http: the folder to serve, "" for the built-in pages
   std::optional<tcp::CcKind> congestion_control{};  ///< nullopt: that of all connections
+  bool fast_open = true;                            ///< data in a SYN is taken (RFC 7413)
 };
 
 /// A new service object, for one worker; nullptr for a kind that is not known. Throws

@@ -46,6 +46,15 @@ Conn Conn::passive(const Options& o, const Setup& s, const wire::TcpHeader& syn,
   return c;
 }
 
+void Conn::open_fast(Instant now, Slice data) {
+  assert(state_ == State::syn_received && syn_pending_);
+  fast_open_ = true;
+  rcv_.edge = rcv_.nxt + std::min(rcv_.limit, 65535U);  // what the SYN-ACK will offer
+  if (data.size() > distance(rcv_.nxt, rcv_.edge)) data.truncate(distance(rcv_.nxt, rcv_.edge));
+  events_ |= event::opened;
+  if (!data.empty()) deliver(now, std::move(data));
+}
+
 /// Smallest shift that lets the window field express the receive buffer (RFC 7323 2.3).
 std::uint8_t Conn::own_shift() const {
   std::uint8_t shift = 0;

@@ -110,6 +110,10 @@ class Conn {
   /// Passive open by a SYN that a listener accepted: SYN-RECEIVED, the SYN-ACK is ready.
   static Conn passive(const Options& o, const Setup& s, const wire::TcpHeader& syn, Instant now);
 
+  /// RFC 7413 4.2: the SYN of this passive open had a valid cookie and `data`. It is delivered, and
+  /// the connection may send before the handshake is complete.
+  void open_fast(Instant now, Slice data);
+
   // --- events in
   /// A segment of this flow whose checksum is right. `segment_size`: GSO size, 0 for a plain one.
   /// `congested`: the IP header says CE (RFC 3168). Returns why it was dropped, or nullopt when it
@@ -137,7 +141,9 @@ class Conn {
   void shutdown_write();
   void abort();
   bool peer_closed() const { return fin_received_; }
-  bool write_shut() const { return fin_queued_ || !may_send(state_); }
+  bool write_shut() const {
+    return fin_queued_ || !(may_send(state_) || (fast_open_ && state_ == State::syn_received));
+  }
   void set_nodelay(bool on) { nodelay_ = on; }
   /// R2 of this connection (MUST-21); zero: kR2.
   void set_user_timeout(Duration d) { user_timeout_ = d; }
@@ -422,7 +428,7 @@ class Conn {
   bool in_recovery_ = false, rto_recovery_ = false;
   bool tail_probe_pending_ = false, pace_blocked_ = false;
   bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
-  bool user_timeout_told_ = false;
+  bool user_timeout_told_ = false, fast_open_ = false;
   bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, soft_errors_ = true;
   bool cwnd_limited_ = false, cwnd_was_limited_ = false;  ///< in this round trip, in the last
 };

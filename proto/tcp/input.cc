@@ -117,7 +117,8 @@ Conn::Verdict Conn::in_syn_sent(Instant now, Incoming& in) {
 
 void Conn::on_established(Instant now) {
   move_to(State::established);
-  events_ |= event::opened | event::writable;
+  events_ |= event::writable;
+  if (!fast_open_) events_ |= event::opened;  // else the application was told with the SYN
   touch_keepalive(now);
 }
 

@@ -19,6 +19,7 @@ bool Conn::poll_tx(Instant now, SegmentOut& out) {
   if (state_ == State::closed || state_ == State::listen) return false;
   if (state_ == State::syn_sent || state_ == State::syn_received) {
     if (syn_pending_) return emit_syn(now, out);
+    if (fast_open_ && emit_new_data(now, out)) return true;
     return ack_now_ && state_ == State::syn_received && emit_ack(now, out);
   }
   // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
@@ -271,7 +272,8 @@ std::uint32_t Conn::sendable() {
   if (room < std::min(left, usable)) cwnd_limited_ = true;
   const std::uint32_t allowed = std::min(room, usable);
   if (left <= std::min(allowed, super_size())) {
-    const bool nagle = left < mss_ && !nodelay_ && !board_.empty() && !fin_queued_;
+    const bool idle = board_.empty() || !syn_acked_;  // a SYN is no small segment
+    const bool nagle = left < mss_ && !nodelay_ && !idle && !fin_queued_;
     return nagle ? 0 : left;
   }
   const std::uint32_t n = std::min(allowed, super_size()) / mss_ * mss_;
