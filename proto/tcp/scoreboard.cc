@@ -45,6 +45,7 @@ void Scoreboard::on_sent(Seq begin, std::uint32_t size, Instant now, const RateS
 
 void Scoreboard::leave(Block& b, const TxRecord& r, std::uint32_t octets, Delivered& d) {
   const bool whole = octets == r.size;
+  b.stale |= whole;
   if (r.sacked) {
     sacked_ -= octets;
     return;
@@ -132,6 +133,7 @@ Scoreboard::Position Scoreboard::split(Position p, std::uint32_t size) {
   }
   Block right;
   right.earliest = b.earliest;
+  right.stale = b.stale = true;
   right.records.assign(b.records.begin() + static_cast<std::ptrdiff_t>(half), b.records.end());
   for (const TxRecord& r : right.records) {
     right.lost += r.lost ? 1U : 0U;
@@ -151,6 +153,7 @@ void Scoreboard::set_sacked(Block& b, TxRecord& r, Delivered& d) {
   d.reordered |= !r.retransmitted && r.end() < highest_;
   d.add(r, r.size);
   r.sacked = true;
+  b.stale = true;
   r.lost = false;
 }
 
@@ -192,6 +195,7 @@ void Scoreboard::on_sack(std::span<const wire::SackBlock> blocks, std::uint32_t 
 
 void Scoreboard::set_lost(Block& b, TxRecord& r) {
   r.lost = true;
+  b.stale = true;
   --b.in_flight;
   ++b.lost;
   pipe_ -= r.size;
@@ -215,6 +219,7 @@ Scoreboard::Loss Scoreboard::scan(Block& b, std::size_t from, const SentAt& newe
     }
     b.earliest = std::min(b.earliest, r.sent);
   }
+  b.stale = false;
   return loss;
 }
 
@@ -228,7 +233,7 @@ Scoreboard::Loss Scoreboard::mark_lost_before(const SentAt& newest, Duration win
     const bool ahead = b.records[begin_of(i)].begin >= newest.end;
     const bool behind = b.records.back().end() <= newest.end;
     if (ahead && b.earliest == newest.time) continue;
-    if ((ahead || behind) && b.earliest + window > now) {
+    if (!b.stale && (ahead || behind) && b.earliest + window > now) {
       all.next = std::min(all.next, b.earliest + window);
       continue;
     }
@@ -319,6 +324,7 @@ void Scoreboard::on_retransmitted(TxRecord& r, Instant now, const RateStamp& rat
     --b.lost;
     ++b.in_flight;
   }
+  b.stale = true;
   r.lost = false;
   r.retransmitted = true;
   r.sent = now;

@@ -117,6 +117,7 @@ class Scoreboard {
     std::uint32_t in_flight = 0;  ///< records neither SACKed nor lost
     std::uint32_t lost = 0;       ///< records
     Instant earliest = kNever;    ///< no record in flight was sent before
+    bool stale = false;           ///< perhaps none was sent then: look again
   };
   struct Position {
     std::size_t block;
