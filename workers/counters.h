@@ -27,14 +27,14 @@ class Counter {
 };
 
 // The names are those of `pollux show stats --json`.
-#define POLLUX_COUNTERS(X)                                                                 \
-  X(rx_packets)                                                                            \
-  X(rx_bytes)                                                                              \
-  X(tx_packets)                                                                            \
-  X(tx_bytes) X(connections_open) X(connections_opened) X(connections_closed)              \
-      X(retransmitted_segments) X(out_of_order_segments) X(checksum_errors) X(resets_sent) \
-          X(resets_received) X(syn_cookies_sent) X(syn_cookies_validated) X(memory_bytes)  \
-              X(busy_ns) X(idle_ns) X(turns) X(sleeps) X(tx_drops)
+// clang-format off
+#define POLLUX_COUNTERS(X) \
+  X(rx_packets) X(rx_bytes) X(tx_packets) X(tx_bytes) X(connections_open) \
+  X(connections_opened) X(connections_closed) X(retransmitted_segments) \
+  X(out_of_order_segments) X(checksum_errors) X(resets_sent) X(resets_received) \
+  X(syn_cookies_sent) X(syn_cookies_validated) X(memory_bytes) X(busy_ns) X(idle_ns) \
+  X(turns) X(sleeps) X(tx_drops)
+// clang-format on
 
 struct alignas(128) WorkerCounters {
 #define X(name) Counter name;

@@ -264,7 +264,7 @@ class Conn {
   void judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered& d, bool advances);
   void take_dsack(const wire::SackBlock* dsack);
   void on_late_ack(Instant now, const wire::TcpHeader& h);
-  void judge_timeout(Instant now, const Delivered& d, bool advances);
+  void judge_timeout(const Delivered& d, bool advances);
   void judge_probe(Instant now, const wire::TcpHeader& h, const wire::SackBlock* dsack,
                    bool advances);
   void detect_loss(Instant now);

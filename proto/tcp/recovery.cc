@@ -22,7 +22,9 @@ void Conn::on_ack(Instant now, const Incoming& in) {
   }
   if (!syn_acked_) d.echoes = false;  // of SYNs, one sample is enough
   const std::uint32_t in_flight = board_.pipe();
+  const std::uint32_t credit = dup_credit_;
   const std::uint32_t acked = advances ? advance(h.ack, d) : 0;
+  if (advances) rtx_at_ = kNever;  // armed anew: by what may be lost, or at the end
   const wire::SackBlock* dsack = nullptr;
   if (sack_on_ && h.options.sack_count > 0) {
     dsack = find_dsack(h);
@@ -41,7 +43,7 @@ void Conn::on_ack(Instant now, const Incoming& in) {
     // Without SACK each duplicate ACK counts for one segment, and a partial ACK for the rest.
     const bool partial = advances && acked > 0;
     const std::uint32_t octets =
-        sack_on_ ? d.octets : (partial ? acked - std::min(acked, dup_credit_) : mss_);
+        sack_on_ ? d.octets : (partial ? acked - std::min(acked, credit) : mss_);
     prr_.on_ack(octets, pipe(), mss_, advances && lost_unreported_ == 0);
   }
   tell_congestion_control(now, d, in_flight, advances);
@@ -49,7 +51,6 @@ void Conn::on_ack(Instant now, const Incoming& in) {
     want_writable_ = false;
     events_ |= event::writable;
   }
-  if (advances) rtx_at_ = kNever;
   arm_retransmission(now);
 }
 
@@ -138,7 +139,7 @@ void Conn::judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered
   if (echo || undo_.told_by_dsack()) {
     undo_recovery();
   } else if (rto_recovery_) {
-    judge_timeout(now, d, advances);
+    judge_timeout(d, advances);
   }
   if (advances) {
     // A partial ACK covers one retransmission, and octets whose duplicate ACKs were counted before.
@@ -157,7 +158,7 @@ void Conn::judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered
 
 /// F-RTO with SACK (RFC 5682 3.1): was the time-out spurious? ACKs for what was never sent again
 /// say so.
-void Conn::judge_timeout(Instant, const Delivered& d, bool advances) {
+void Conn::judge_timeout(const Delivered& d, bool advances) {
   if (frto_ == Frto::off) return;
   if (d.original && snd_.una < recover_) return undo_recovery();
   const bool sendable_new =

@@ -55,6 +55,16 @@ TEST(ConnRack, rfc8985_6_2_one_sacked_segment_waits_for_the_reordering_window) {
   EXPECT_EQ(t.conn->info().recoveries, 1U);
 }
 
+TEST(ConnRack, rfc8985_6_2_an_ack_that_advances_keeps_the_reordering_window) {
+  Bench t = in_flight(5);
+  t.after(20ms);
+  t.in(ack(1).acks(nth(2)).sack(nth(3), nth(4)));  // and no further ACK tells of segment 2
+  t.none();
+  EXPECT_EQ(t.next_timer(), 5ms) << "not a time-out";
+  t.out(ack(nth(2)).len(kMss));
+  EXPECT_EQ(t.conn->info().timeouts, 0U);
+}
+
 TEST(ConnRack, rfc8985_6_2_three_sacked_segments_wait_for_nothing) {
   Bench t = in_flight(5);
   t.after(20ms);

@@ -151,6 +151,15 @@ TEST(ConnLoss, time_out_sends_the_first_segment_and_slow_starts) {
   EXPECT_EQ(t.drain(), 2U);
 }
 
+TEST(ConnLoss, rfc6298_5_3_an_ack_of_new_data_restarts_the_timer) {
+  Bench t = with_ten_out();
+  t.after(150ms);
+  t.in(ack(1).acks(nth(5)));
+  const Duration rto = t.conn->info().rto;
+  EXPECT_EQ(t.next_timer(), rto);
+  EXPECT_EQ(t.conn->info().timeouts, 1U);
+}
+
 TEST(ConnLoss, acknowledgement_of_everything_stops_the_timer) {
   Bench t = with_ten_out();
   t.in(ack(1).acks(nth(10)));

@@ -196,30 +196,11 @@ TEST_F(HandshakeTest, paws_while_half_open) {
 TEST_F(HandshakeTest, hard_icmp_error_removes_the_record) {
   segment(syn());
   taken += 1;
-  std::vector<std::uint8_t> m(8 + 20 + 8);
-  m[0] = 3;
-  m[1] = 3;
-  wire::IpHeader quoted;
-  quoted.src = kHere;
-  quoted.dst = kThere;
-  quoted.protocol = wire::kProtoTcp;
-  wire::emit_ip(quoted, 20, MutableBytes(m).subspan(8));
-  store_be16(m.data() + 28, kPort);
-  store_be16(m.data() + 30, 1000);
-  const auto send = [&](std::uint32_t seq) {
-    store_be32(m.data() + 32, seq);
-    store_be16(m.data() + 2, 0);
-    wire::ChecksumSum sum;
-    sum.add(m);
-    store_be16(m.data() + 2, sum.checksum());
-    packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
-    shard().finish_turn(now);
-    taken += 1;
-  };
   const std::uint32_t ours = last().seq.raw();
-  send(ours + 1);
+  port_unreachable(kPort, 1000, ours + 1);
   EXPECT_EQ(half_open(), 1U) << "not about what is in flight";
-  send(ours);
+  port_unreachable(kPort, 1000, ours);
+  taken += 2;
   EXPECT_EQ(half_open(), 0U);
 }
 

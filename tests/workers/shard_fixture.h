@@ -163,6 +163,24 @@ class ShardTest : public testing::Test {
     packet(tcp_packet(h, data, kThere, kHere));
     shard().finish_turn(now);
   }
+  /// An ICMP "port unreachable" from kThere about our segment from `from` to `to` with `seq`.
+  void port_unreachable(std::uint16_t from, std::uint16_t to, std::uint32_t seq) {
+    std::vector<std::uint8_t> m(8 + 20 + 8);
+    m[0] = m[1] = 3;
+    wire::IpHeader quoted;
+    quoted.src = kHere;
+    quoted.dst = kThere;
+    quoted.protocol = wire::kProtoTcp;
+    wire::emit_ip(quoted, 20, MutableBytes(m).subspan(8));
+    store_be16(m.data() + 28, from);
+    store_be16(m.data() + 30, to);
+    store_be32(m.data() + 32, seq);
+    wire::ChecksumSum sum;
+    sum.add(m);
+    store_be16(m.data() + 2, sum.checksum());
+    packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+    shard().finish_turn(now);
+  }
   /// Opens from `from`; our ISS is in `iss` afterwards, the peer's is 100.
   void open(std::uint16_t from = 1000) {
     segment(header(flag::syn, 100, 0, from));

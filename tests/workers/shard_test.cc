@@ -385,26 +385,11 @@ TEST_F(ShardTest, icmp_error_about_an_opening_connection_ends_it) {
   shard().finish_turn(now);
   ASSERT_EQ(port.sent.size(), 1U);
   const wire::TcpHeader syn = port.sent[0].tcp;
-  std::vector<std::uint8_t> m(8 + 20 + 8);
-  m[0] = 3;
-  m[1] = 3;
-  wire::IpHeader quoted;
-  quoted.src = kHere;
-  quoted.dst = kThere;
-  quoted.protocol = wire::kProtoTcp;
-  wire::emit_ip(quoted, 20, MutableBytes(m).subspan(8));
-  store_be16(m.data() + 28, syn.src_port);
-  store_be16(m.data() + 30, 80);
-  store_be32(m.data() + 32, syn.seq.raw());
-  wire::ChecksumSum sum;
-  sum.add(m);
-  store_be16(m.data() + 2, sum.checksum());
-  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
-  shard().finish_turn(now);
+  port_unreachable(syn.src_port, 80, syn.seq.raw());
   taken += 1;
   EXPECT_EQ(service.reasons, std::vector{CloseReason::unreachable});
   EXPECT_EQ(shard().connections(), 0U);
-  packet(ip_packet(kThere, kHere, wire::kProtoIcmp, m));
+  port_unreachable(syn.src_port, 80, syn.seq.raw());
   EXPECT_EQ(drops(DropReason::icmp_ignored), 1U);
 }
 
