@@ -62,7 +62,9 @@ CLI::App* declare_show(CLI::App& app, Options& o) {
   CLI::App* show = app.add_subcommand("show", "Ask a running daemon");
   show->add_option("what", o.topic,
                    "stats: counters and drops by reason; connections: one line each, as ss does;\n"
-                   "workers: how busy each is; queues: rings and device queues;\n"
+                   "workers: how busy each is, and where its time goes: the share of each stage,\n"
+                   "and ns per packet, since the last question (see workers/README.md);\n"
+                   "queues: rings and device queues;\n"
                    "config: the effective configuration")
       ->type_name("stats|connections|workers|queues|config")
       ->required()

@@ -40,6 +40,13 @@ json counters_json(const WorkerCounters& c) {
   return j;
 }
 
+void add_load(json& loop, const LoadWindow& w) {
+  loop["busy_ratio"] = w.busy_ratio();
+  loop["window_s"] = w.seconds();
+  loop["sampled_turns"] = w.sampled_turns();
+  loop["stages"] = w.stages();
+}
+
 /// Losses of a stage are those of the worker that runs it, or of worker 0 for the RX thread.
 void add_stage(json& worker, const RxStageCounters& c) {
   worker["drops"]["ring_full"] = c.ring_full.get();
@@ -176,18 +183,15 @@ json kernel_statistic(const std::string& interface, const char* name) {
 Reporter::Reporter(Runtime& runtime, Instant started)
     : runtime_(runtime), started_(started), loads_(runtime.workers()) {}
 
-double Reporter::busy_ratio(std::size_t worker) {
+const LoadWindow& Reporter::load(std::size_t worker) {
   const WorkerCounters& c = runtime_.counters(worker);
-  Load& l = loads_[worker];
-  const std::uint64_t busy = c.busy_ns.get();
-  const std::uint64_t idle = c.idle_ns.get();
-  const std::uint64_t span = (busy - l.busy) + (idle - l.idle);
-  if (span >= 100'000'000) {
-    l.ratio = static_cast<double>(busy - l.busy) / static_cast<double>(span);
-    l.busy = busy;
-    l.idle = idle;
-  }
-  return l.ratio;
+  LoadSample now{.busy_ns = c.busy_ns.get(),
+                 .idle_ns = c.idle_ns.get(),
+                 .received = c.rx_packets.get(),
+                 .sent = c.tx_packets.get()};
+  now.add(runtime_.stage_clock(worker));
+  loads_[worker].look(now);
+  return loads_[worker];
 }
 
 json Reporter::stats() {
@@ -200,8 +204,9 @@ json Reporter::stats() {
     if (i < runtime_.stages().size()) add_stage(w, runtime_.stages()[i]->counters());
     add_up(totals, w);
     w["worker"] = i;
-    w["busy_ratio"] = busy_ratio(i);
-    busy += loads_[i].ratio;
+    const double ratio = load(i).busy_ratio();
+    w["busy_ratio"] = ratio;
+    busy += ratio;
     list.push_back(std::move(w));
   }
   totals["busy_ratio"] = busy / static_cast<double>(runtime_.workers());
@@ -227,6 +232,7 @@ json Reporter::workers() {
   json list = json::array();
   for (std::size_t i = 0; i < runtime_.workers(); ++i) {
     const WorkerCounters& c = runtime_.counters(i);
+    const LoadWindow& w = load(i);
     list.push_back({{"worker", i},
                     {"rx_mode", runtime_.options().plan.dedicated_rx ? "dedicated" : "inline"},
                     {"connections_open", c.connections_open.get()},
@@ -236,10 +242,31 @@ json Reporter::workers() {
                     {"turns", c.turns.get()},
                     {"sleeps", c.sleeps.get()},
                     {"busy_ms", c.busy_ns.get() / 1'000'000},
-                    {"idle_ms", c.idle_ns.get() / 1'000'000},
-                    {"busy_ratio", busy_ratio(i)}});
+                    {"idle_ms", c.idle_ns.get() / 1'000'000}});
+    add_load(list.back(), w);
   }
+  if (runtime_.options().plan.dedicated_rx) list.push_back(rx_thread());
   return list;
+}
+
+/// In the list of workers, as one without connections: what it takes is not theirs.
+json Reporter::rx_thread() {
+  const LoopCounters& c = runtime_.rx_loop();
+  const RxStage& stage = *runtime_.stages()[0];
+  LoadSample now{.busy_ns = c.busy_ns.get(),
+                 .idle_ns = c.idle_ns.get(),
+                 .received = stage.counters().packets.get()};
+  now.add(runtime_.rx_stage_clock());
+  rx_load_.look(now);
+  json j = {{"worker", "rx"},
+            {"rx_mode", "dedicated"},
+            {"rx_packets", now.received},
+            {"turns", c.turns.get()},
+            {"sleeps", c.sleeps.get()},
+            {"busy_ms", now.busy_ns / 1'000'000},
+            {"idle_ms", now.idle_ns / 1'000'000}};
+  add_load(j, rx_load_);
+  return j;
 }
 
 json Reporter::queues() {

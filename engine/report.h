@@ -4,6 +4,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "engine/load_window.h"
 #include "engine/runtime.h"
 
 namespace pollux {
@@ -17,15 +18,12 @@ class Reporter {
   nlohmann::json queues();
 
  private:
-  struct Load {
-    std::uint64_t busy = 0, idle = 0;
-    double ratio = 0;
-  };
-  /// Share of time spent on work since the last question at least 100 ms ago.
-  double busy_ratio(std::size_t worker);
+  const LoadWindow& load(std::size_t worker);
+  nlohmann::json rx_thread();
   Runtime& runtime_;
   Instant started_;
-  std::vector<Load> loads_;
+  std::vector<LoadWindow> loads_;
+  LoadWindow rx_load_;
 };
 
 }  // namespace pollux

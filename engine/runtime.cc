@@ -3,8 +3,6 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "engine/clock.h"
-
 namespace pollux {
 
 namespace {
@@ -53,7 +51,11 @@ void Runtime::make_stages() {
       o.queues.push_back(&device_->queue(static_cast<unsigned>(q)));
     }
     o.self.reset();
-    if (!options_.plan.dedicated_rx) o.self = s;
+    o.stage_clock = &rx_stage_clock_;
+    if (!options_.plan.dedicated_rx) {
+      o.self = s;
+      o.stage_clock = &lanes_[s]->stage_clock;
+    }
     stages_.push_back(std::make_unique<RxStage>(o));
   }
   if (!options_.plan.dedicated_rx) return;
@@ -66,7 +68,7 @@ void Runtime::make_lane(std::size_t i) {
   Lane& lane = *lanes_[i];
   std::vector<RxStage*> stages;
   for (auto& s : stages_) stages.push_back(s.get());
-  lane.inbox = std::make_unique<WorkerInbox>(i, stages);
+  lane.inbox = std::make_unique<WorkerInbox>(i, stages, lane.stage_clock);
 
   ShardOptions o = options_.shard;
   o.memory_limit /= lanes_.size();
@@ -76,6 +78,7 @@ void Runtime::make_lane(std::size_t i) {
   TunQueue& queue = device_->queue(static_cast<unsigned>(i % device_->queues()));
   lane.shard = std::make_unique<Shard>(o, queue, lane.counters, monotonic_now());
   lane.shard->set_trace(options_.trace);
+  lane.shard->set_stage_clock(lane.stage_clock);
   for (const ServiceOptions& s : options_.services) {
     auto service = make_service(s);
     if (service == nullptr) throw std::runtime_error("unknown service kind " + s.kind);
@@ -109,22 +112,33 @@ void Runtime::start() {
 void Runtime::run_rx() {
   pin(0, "pollux-rx");
   RxStage& stage = *stages_[0];
-  Instant last = monotonic_now();
-  while (!rx_stop_.load(std::memory_order_acquire)) {
-    if (stage.poll({}) > 0) {
-      last = monotonic_now();
+  const WorkerOptions& w = options_.worker;
+  Instant now = monotonic_now();
+  Instant last = now;
+  while (!rx_stop_.is_set()) {
+    const Instant before = now;
+    rx_stage_clock_.begin_turn();
+    const bool busy = stage.poll({}) > 0;
+    rx_stage_clock_.enter(Stage::loop);
+    now = monotonic_now();
+    rx_loop_.account(before, now, busy);
+    rx_loop_.turns.add();
+    rx_stage_clock_.end_turn(busy);
+    if (busy) {
+      last = now;
       continue;
     }
-    const WorkerOptions& w = options_.worker;
-    const Instant now = monotonic_now();
     if (w.idle == IdlePolicy::poll || (w.idle == IdlePolicy::adaptive && now - last < w.spin)) {
       __builtin_ia32_pause();
       continue;
     }
     rx_sleeper_->prepare();
-    if (!rx_stop_.load(std::memory_order_acquire)) rx_sleeper_->sleep(kNever);
+    if (!rx_stop_.is_set()) rx_sleeper_->sleep(kNever);
     rx_sleeper_->done();
     last = monotonic_now();
+    rx_loop_.account(now, last, false);
+    rx_loop_.sleeps.add();
+    now = last;
   }
 }
 
@@ -183,7 +197,7 @@ void Runtime::stop() {
     lane->thread.join();
   }
   if (rx_thread_.joinable()) {
-    rx_stop_.store(true, std::memory_order_release);
+    rx_stop_.set(true);
     rx_sleeper_->wake();
     rx_thread_.join();
   }

@@ -5,13 +5,13 @@
 //   inline:     TUN queue i -> [worker i: RxStage, own packets] + rings between workers
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "engine/clock.h"
 #include "engine/cpus.h"
 #include "engine/event_sleeper.h"
 #include "engine/rx_stage.h"
@@ -20,6 +20,18 @@
 #include "workers/worker.h"
 
 namespace pollux {
+
+/// How a loop that is no worker's spends its time; its thread writes.
+struct alignas(kSharedLine) LoopCounters {
+  Counter busy_ns;
+  Counter idle_ns;
+  Counter turns;
+  Counter sleeps;
+  void account(Instant from, Instant to, bool busy) {
+    (busy ? busy_ns : idle_ns).add(static_cast<std::uint64_t>((to - from).count()));
+  }
+};
+static_assert(kOwnLine<LoopCounters>);
 
 struct RuntimeOptions {
   CpuPlan plan;
@@ -56,7 +68,11 @@ class Runtime {
 
   std::size_t workers() const { return lanes_.size(); }
   const WorkerCounters& counters(std::size_t i) const { return lanes_[i]->counters; }
+  const StageClock& stage_clock(std::size_t i) const { return lanes_[i]->stage_clock; }
   const std::vector<std::unique_ptr<RxStage>>& stages() const { return stages_; }
+  /// Of the RX thread, which there is in dedicated mode only.
+  const LoopCounters& rx_loop() const { return rx_loop_; }
+  const StageClock& rx_stage_clock() const { return rx_stage_clock_; }
   const RuntimeOptions& options() const { return options_; }
   const TunDevice& device() const { return *device_; }
 
@@ -64,6 +80,7 @@ class Runtime {
   /// One worker with all that belongs to it.
   struct Lane {
     WorkerCounters counters;
+    StageClock stage_clock{&cpu_ticks, cpu_ticks_cost()};
     std::unique_ptr<EventSleeper> sleeper;
     std::unique_ptr<WorkerInbox> inbox;
     std::vector<std::unique_ptr<Service>> services;
@@ -84,7 +101,9 @@ class Runtime {
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::unique_ptr<EventSleeper> rx_sleeper_;
   std::thread rx_thread_;
-  std::atomic<bool> rx_stop_{false};
+  LoopCounters rx_loop_;
+  StageClock rx_stage_clock_{&cpu_ticks, cpu_ticks_cost()};
+  SharedFlag rx_stop_;
 };
 
 }  // namespace pollux

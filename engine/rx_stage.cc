@@ -32,6 +32,7 @@ RxStage::RxStage(RxStageOptions options)
 }
 
 std::size_t RxStage::poll(std::span<RxPacket> own) noexcept {
+  options_.stage_clock->enter(Stage::ring);
   bring_buffers_home();
   own_count_ = 0;
   const std::size_t budget = options_.self ? std::min(own.size(), limits::kBatch) : limits::kBatch;
@@ -60,7 +61,9 @@ std::size_t RxStage::drain_queue(PacketQueue& queue, std::size_t quota,
 
 RxResult RxStage::take_one(PacketQueue& queue, std::span<RxPacket> own) noexcept {
   RxPacket packet;
+  options_.stage_clock->enter(Stage::read);
   const RxResult result = queue.receive(pool_, packet);
+  options_.stage_clock->enter(Stage::classify);
   if (result == RxResult::empty) return result;
   counters_.packets.add();
   if (result == RxResult::no_buffer) {
@@ -85,6 +88,7 @@ void RxStage::stage(Lane& lane, const RxPacket& packet) noexcept {
 }
 
 void RxStage::publish() noexcept {
+  options_.stage_clock->enter(Stage::ring);
   for (const std::unique_ptr<Lane>& lane : lanes_) {
     if (lane && lane->staged_count != 0) publish(*lane);
   }
@@ -111,7 +115,9 @@ void RxStage::bring_buffers_home() noexcept {
   }
 }
 
-WorkerInbox::WorkerInbox(std::size_t worker, const std::vector<RxStage*>& stages) {
+WorkerInbox::WorkerInbox(std::size_t worker, const std::vector<RxStage*>& stages,
+                         StageClock& stage_clock)
+    : stage_clock_(stage_clock) {
   for (RxStage* stage : stages) {
     if (stage->self() == worker) {
       own_ = stage;
@@ -129,6 +135,7 @@ std::size_t WorkerInbox::poll(std::span<RxPacket> out) noexcept {
 }
 
 std::size_t WorkerInbox::pop_rings(std::span<RxPacket> out) noexcept {
+  stage_clock_.enter(Stage::ring);
   std::size_t n = 0;
   for (std::size_t i = 0; i < lanes_.size() && n < out.size(); ++i) {
     RxStage::Lane& lane = *lanes_[next_lane_];

@@ -19,6 +19,7 @@
 #include "workers/pool.h"
 #include "workers/port.h"
 #include "workers/ring.h"
+#include "workers/stage_clock.h"
 
 namespace pollux {
 
@@ -49,18 +50,20 @@ struct RxStageOptions {
   std::optional<std::size_t> self;
   PoolOptions pool;  ///< slot_size: rx_slot_size(largest packet)
   std::size_t ring_slots = limits::kRingSlots;
-  std::vector<Waker*> wakers;  ///< one per worker, null for none; or empty
+  std::vector<Waker*> wakers;                    ///< one per worker, null for none; or empty
+  StageClock* stage_clock = &StageClock::off();  ///< of the thread that runs this stage
 };
 
 /// Written by the stage's thread only; every packet taken counts in `packets`, and a dropped one
 /// in exactly one of the drops.
-struct alignas(128) RxStageCounters {
+struct alignas(kSharedLine) RxStageCounters {
   Counter packets;
   Counter bytes;
   Counter forwarded;  ///< handed over through a ring
   Counter ring_full;
   Counter no_buffer;
 };
+static_assert(kOwnLine<RxStageCounters>);
 
 /// Buffers in the rings and with the workers are the stage's: it must outlive the last of them.
 class RxStage {
@@ -83,7 +86,8 @@ class RxStage {
 
  private:
   friend class WorkerInbox;
-  /// The way to one worker and back. The staged packets are published as one batch.
+  /// The way to one worker and back: what both threads write is in the two rings. The staged
+  /// packets are published as one batch.
   struct Lane {
     Lane(BufferPool& pool, std::size_t ring_slots) : ring(ring_slots), home(pool) {}
     SpscRing<RxPacket> ring;
@@ -92,6 +96,7 @@ class RxStage {
     std::size_t staged_count = 0;
     Waker* waker = nullptr;
   };
+  static_assert(kOwnLine<Lane>);
 
   RxResult take_one(PacketQueue& queue, std::span<RxPacket> own) noexcept;
   std::size_t drain_queue(PacketQueue& queue, std::size_t quota, std::span<RxPacket> own) noexcept;
@@ -114,7 +119,8 @@ class RxStage {
 class WorkerInbox final : public RxSource {
  public:
   /// `stages` are all of them; the one whose self() is `worker` is polled, the others feed rings.
-  WorkerInbox(std::size_t worker, const std::vector<RxStage*>& stages);
+  WorkerInbox(std::size_t worker, const std::vector<RxStage*>& stages,
+              StageClock& stage_clock = StageClock::off());
 
   /// In inline mode the rings get half of `out` at first, so that neither side starves the other.
   std::size_t poll(std::span<RxPacket> out) noexcept override;
@@ -129,6 +135,7 @@ class WorkerInbox final : public RxSource {
   std::vector<RxStage::Lane*> lanes_;
   std::size_t next_lane_ = 0;
   RxStage* own_ = nullptr;
+  StageClock& stage_clock_;
 };
 
 }  // namespace pollux

@@ -16,6 +16,7 @@
 
 #include "engine/control.h"
 #include "proto/base/drop.h"
+#include "workers/stage_clock.h"
 
 namespace pollux::engine {
 namespace {
@@ -219,6 +220,39 @@ std::string render_stats(const json& stats) {
   return out;
 }
 
+// ---- workers ------------------------------------------------------------------------------
+
+/// One line per worker, one column per stage. `value`: what to say about a stage.
+std::string stage_table(const json& workers, const std::string& heading,
+                        std::string (*value)(const json& stage)) {
+  std::vector<std::string> stages;
+  for (std::size_t i = 0; i < kStages; ++i) {
+    stages.emplace_back(to_string(static_cast<Stage>(i)));
+  }
+  stages.emplace_back("idle");
+  std::vector<Row> rows{{heading}};
+  rows[0].insert(rows[0].end(), stages.begin(), stages.end());
+  for (const json& w : workers) {
+    Row row{cell(field(w, "worker"))};
+    for (const std::string& s : stages) row.push_back(value(field(field(w, "stages"), s)));
+    rows.push_back(std::move(row));
+  }
+  return table(rows);
+}
+
+std::string stage_share(const json& stage) { return percent(field(stage, "share")); }
+std::string stage_cost(const json& stage) {
+  const json& ns = field(stage, "ns_per_packet");
+  return ns.is_number() ? fmt::format("{:.0f}", ns.get<double>()) : "-";
+}
+
+std::string render_workers(const json& list) {
+  return object_table(list,
+                      {"worker", "rx_mode", "busy_ratio", "turns", "sleeps", "connections_open"}) +
+         '\n' + stage_table(list, "share of time", &stage_share) + '\n' +
+         stage_table(list, "ns per packet", &stage_cost);
+}
+
 // ---- connections --------------------------------------------------------------------------
 
 std::string milliseconds(const json& us) {
@@ -400,9 +434,7 @@ std::string render(std::string_view topic, const json& answer) {
   if (topic == "connections") return render_connections(answer);
   if (topic == "config") return render_config(answer);
   if (topic == "workers") {
-    return object_table(numbered(answer),
-                        {"worker", "rx_mode", "core", "cpu", "busy_ratio", "turns", "sleeps",
-                         "cycles", "cycles_per_packet", "connections_open"});
+    return render_workers(numbered(answer));
   }
   return render_queues(answer);
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "proto/base/drop.h"
+#include "workers/shared_line.h"
 
 namespace pollux {
 
@@ -36,12 +37,13 @@ class Counter {
   X(turns) X(sleeps) X(tx_drops)
 // clang-format on
 
-struct alignas(128) WorkerCounters {
+struct alignas(kSharedLine) WorkerCounters {
 #define X(name) Counter name;
   POLLUX_COUNTERS(X)
 #undef X
   std::array<Counter, kDropReasons> drops;
   void drop(DropReason r, std::uint64_t n = 1) { drops[static_cast<std::size_t>(r)].add(n); }
 };
+static_assert(kOwnLine<WorkerCounters>);
 
 }  // namespace pollux

@@ -4,8 +4,9 @@
 
 #include <tbb/concurrent_queue.h>
 
-#include <atomic>
 #include <functional>
+
+#include "workers/shared_line.h"
 
 namespace pollux {
 
@@ -17,19 +18,20 @@ class Mailbox {
   /// Any thread. The caller wakes the worker afterwards.
   void post(Errand errand) {
     queue_.push(std::move(errand));
-    mail_.store(true, std::memory_order_release);
+    mail_.set(true);
   }
-  bool has_mail() const { return mail_.load(std::memory_order_acquire); }
-  /// The worker: runs what has come.
-  void run(Shard& shard) {
-    mail_.store(false, std::memory_order_seq_cst);
+  bool has_mail() const { return mail_.is_set(); }
+  /// The worker: runs what has come. Takes locked instructions, so it stays a function of its own.
+  [[gnu::noinline, gnu::cold]] void run(Shard& shard) {
+    mail_.set(false);
     Errand errand;
     while (queue_.try_pop(errand)) errand(shard);
   }
 
  private:
   tbb::concurrent_queue<Errand> queue_;
-  std::atomic<bool> mail_{false};
+  SharedFlag mail_;
 };
+static_assert(kOwnLine<Mailbox>);
 
 }  // namespace pollux

@@ -6,10 +6,12 @@
 #include <cstddef>
 #include <span>
 
+#include "workers/shared_line.h"
+
 namespace pollux {
 
 template <class T>
-class SpscRing {
+class alignas(kSharedLine) SpscRing {
  public:
   explicit SpscRing(std::size_t slots) : q_(slots) {}
   /// Producer: pushes as many as fit, in order; returns how many.

@@ -50,6 +50,7 @@ Shard::~Shard() {
 
 void Shard::on_packet(Instant now, const RxPacket& packet) {
   now_ = now;
+  stages_->enter(Stage::parse);
   const Slice whole(packet.buffer, packet.bytes());
   --packet.buffer->refs;  // the descriptor's reference is now `whole`
   counters_.rx_packets.add();
@@ -94,7 +95,10 @@ void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segme
   const FlowKey key{.local = {ip.dst, h.dst_port}, .remote = {ip.src, h.src_port}};
   const std::uint32_t hash = packet.hash != 0 ? packet.hash : flow_hash(options_.secret, key);
   const Segment s{key, hash, h, segment.subspan(header), packet, ip.tos};
-  if (FlowEntry* found = table_.find(hash, key)) {
+  stages_->enter(Stage::lookup);
+  FlowEntry* const found = table_.find(hash, key);
+  stages_->enter(Stage::tcp_in);
+  if (found != nullptr) {
     auto& e = static_cast<ConnEntry&>(*found);
     return e.tcp.may_reopen(h) ? reopen(e, s) : on_known(e, s);
   }
@@ -238,7 +242,7 @@ void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes mess
                     .checksum_start = static_cast<std::uint16_t>(n),
                     .checksum_offset = 2,
                     .v4 = ip.is_v4()};
-  if (!port_.transmit(tx)) {
+  if (!write(tx)) {
     counters_.tx_drops.add();
     return drop(DropReason::tx_error);
   }
@@ -295,7 +299,9 @@ bool Shard::finish_turn(Instant now) {
   records_moved_ = false;
   wheel_.advance(now);  // deadlines count from this turn, not from the one before a sleep
   turn_.swap(dirty_);
+  stages_->enter(Stage::service);
   for (ConnEntry* e : turn_) dispatch(*e);
+  stages_->enter(Stage::tcp_out);
   for (ConnEntry* e : turn_) {
     e->dirty = false;
     const bool more = flush(*e);
@@ -351,6 +357,11 @@ bool Shard::flush(ConnEntry& e) {
   return true;
 }
 
+bool Shard::write(const TxPacket& packet) {
+  const StageScope writing(*stages_, Stage::write);
+  return port_.transmit(packet);
+}
+
 void Shard::transmit_bare(const FlowKey& key, const wire::TcpHeader& h) {
   out_.header = h;
   out_.payload_size = 0;
@@ -398,7 +409,7 @@ void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut&
                     .checksum_offset = wire::kTcpChecksumOffset,
                     .partial_checksum = partial,
                     .v4 = v4};
-  if (!port_.transmit(tx)) {
+  if (!write(tx)) {
     counters_.tx_drops.add();
     drop(DropReason::tx_error);
     return;

@@ -29,6 +29,7 @@
 #include "workers/pool.h"
 #include "workers/port.h"
 #include "workers/service.h"
+#include "workers/stage_clock.h"
 #include "workers/table.h"
 #include "workers/time_wait.h"
 #include "workers/token_bucket.h"
@@ -148,6 +149,9 @@ class Shard {
   /// Who accepts (or accepted, before a drain) connections to `local`; nullptr: nobody.
   Service* service_at(const Endpoint& local) const;
   void set_trace(SegmentTrace* trace) { trace_ = trace; }
+  /// Measures the stages of each turn from now on; one that is off by default.
+  void set_stage_clock(StageClock& clock) { stages_ = &clock; }
+  StageClock& stage_clock() { return *stages_; }
   WorkerCounters& counters() { return counters_; }
   const ShardOptions& options() const { return options_; }
 
@@ -228,6 +232,7 @@ class Shard {
   tcp::Setup setup_for(const FlowKey& key) const;
   void dispatch(ConnEntry& e);
   bool flush(ConnEntry& e);
+  bool write(const TxPacket& packet);
   void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out,
                 IpMarks marks = {});
   void transmit_bare(const FlowKey& key, const wire::TcpHeader& h);
@@ -246,6 +251,7 @@ class Shard {
   TxPort& port_;
   WorkerCounters& counters_;
   SegmentTrace* trace_ = nullptr;
+  StageClock* stages_ = &StageClock::off();
   Instant now_;
   TimerWheel wheel_;
   FlowTable table_;

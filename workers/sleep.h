@@ -15,6 +15,8 @@
 
 #include <atomic>
 
+#include "workers/shared_line.h"
+
 namespace pollux {
 
 class SleepFlag {
@@ -38,7 +40,8 @@ class SleepFlag {
   }
 
  private:
-  alignas(128) std::atomic<bool> sleeping_{false};
+  alignas(kSharedLine) std::atomic<bool> sleeping_{false};
 };
+static_assert(kOwnLine<SleepFlag>);
 
 }  // namespace pollux

@@ -14,15 +14,23 @@ inline void relax() {
 
 Worker::Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sleeper& sleeper,
                ClockFn clock)
-    : options_(options), shard_(shard), source_(source), sleeper_(sleeper), clock_(clock) {}
+    : options_(options),
+      shard_(shard),
+      source_(source),
+      sleeper_(sleeper),
+      clock_(clock),
+      stages_(shard.stage_clock()) {}
 
 bool Worker::turn(Instant now) {
   const std::size_t n = source_.poll(batch_);
   for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
+  stages_.enter(Stage::timers);
   const bool due = shard_.next_deadline() <= now;
   if (due) shard_.on_timers(now);
+  stages_.enter(Stage::loop);
   if (mailbox_.has_mail()) mailbox_.run(shard_);
   const bool worked = shard_.finish_turn(now);
+  stages_.enter(Stage::loop);
   return n > 0 || worked;
 }
 
@@ -36,10 +44,12 @@ void Worker::account(Instant from, Instant to, bool busy) {
 void Worker::run() {
   Instant now = clock_();
   last_busy_ = now;
-  while (!stop_.load(std::memory_order_acquire)) {
+  while (!stop_.is_set()) {
+    stages_.begin_turn();
     const bool busy = turn(now);
     const Instant after = clock_();
     account(now, after, busy);
+    stages_.end_turn(busy);
     now = after;
     if (busy || shard_.has_work()) {
       last_busy_ = now;
@@ -50,29 +60,30 @@ void Worker::run() {
       relax();
       continue;
     }
-    idle(now);
+    const bool found = idle(now);
     const Instant woken = clock_();
-    account(now, woken, false);
+    account(now, woken, found);
     now = woken;
   }
 }
 
 /// Arms the flag, looks once more (a packet may have come before the producer saw the flag), and
-/// only then sleeps.
-void Worker::idle(Instant now) {
+/// only then sleeps. True when it did not sleep and found packets.
+bool Worker::idle(Instant now) {
   sleeper_.prepare();
   const std::size_t n = source_.poll(batch_);
-  if (n == 0 && !mailbox_.has_mail() && !stop_.load(std::memory_order_acquire)) {
+  if (n == 0 && !mailbox_.has_mail() && !stop_.is_set()) {
     shard_.counters().sleeps.add();
     sleeper_.sleep(shard_.next_deadline());
     sleeper_.done();
     last_busy_ = clock_();
-    return;
+    return false;
   }
   sleeper_.done();
   for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
   shard_.finish_turn(now);
   last_busy_ = now;
+  return n > 0;
 }
 
 }  // namespace pollux

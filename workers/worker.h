@@ -4,7 +4,6 @@
 // once more, and sleeps until a packet, an errand or the next timer.
 #pragma once
 
-#include <atomic>
 #include <functional>
 
 #include "workers/mailbox.h"
@@ -34,19 +33,20 @@ struct WorkerOptions {
 class Worker {
  public:
   using ClockFn = Instant (*)();
+  /// `shard` has its stage clock already.
   Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sleeper& sleeper,
          ClockFn clock);
 
   /// Runs until stop(). On the worker's own thread.
   void run();
   /// Any thread; wake the worker afterwards.
-  void stop() { stop_.store(true, std::memory_order_release); }
+  void stop() { stop_.set(true); }
   Mailbox& mailbox() { return mailbox_; }
   /// One turn; true when something was done. For run() and for tests.
   bool turn(Instant now);
 
  private:
-  void idle(Instant now);
+  bool idle(Instant now);
   void account(Instant from, Instant to, bool busy);
 
   WorkerOptions options_;
@@ -54,9 +54,10 @@ class Worker {
   RxSource& source_;
   Sleeper& sleeper_;
   ClockFn clock_;
+  StageClock& stages_;
   Mailbox mailbox_;
-  std::atomic<bool> stop_{false};
-  std::array<RxPacket, limits::kBatch> batch_;
+  SharedFlag stop_;
+  alignas(kSharedLine) std::array<RxPacket, limits::kBatch> batch_;
   Instant last_busy_{};
 };
 

@@ -167,6 +167,24 @@ class Show(LabCase):
             with self.subTest(what=what):
                 self.assertTrue(self.lab.show(what))
 
+    def test_workers_say_where_their_time_goes(self):
+        with self.lab.connect(ECHO) as s:
+            self.lab.show("workers")
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:
+                s.sendall(b"x")
+                s.recv(1)
+            workers = self.lab.show("workers")
+        for w in workers:
+            with self.subTest(worker=w["worker"]):
+                shares = [stage["share"] for stage in w["stages"].values()]
+                if None not in shares:  # a worker that had nothing to do in a sampled turn
+                    self.assertAlmostEqual(1, sum(shares), 6)
+        busiest = max(workers, key=lambda w: w["sampled_turns"])
+        self.assertGreater(busiest["sampled_turns"], 0)
+        for stage in ("parse", "lookup", "tcp_in", "tcp_out", "write"):
+            self.assertGreater(busiest["stages"][stage]["ns_per_packet"], 0)
+
     def test_without_json_it_is_text(self):
         for what in ("stats", "connections", "workers", "queues", "config"):
             with self.subTest(what=what):

@@ -155,6 +155,18 @@ TEST(Show, ConnectionsLookLikeSs) {
   EXPECT_THAT(text, HasSubstr("1 connection\n"));
 }
 
+TEST(Show, WorkersShowWhereTheTimeGoes) {
+  const json stages = {{"read", {{"share", 0.25}, {"ns_per_packet", 812.4}}},
+                       {"idle", {{"share", 0.75}, {"ns_per_packet", nullptr}}}};
+  const std::string text =
+      render("workers",
+             json::array({{{"worker", 0}, {"stages", stages}}, {{"worker", "rx"}, {"turns", 5}}}));
+  EXPECT_THAT(text, HasSubstr("share of time"));
+  EXPECT_THAT(text, HasSubstr("25.0%"));
+  EXPECT_THAT(text, HasSubstr("75.0%"));
+  EXPECT_THAT(text, HasSubstr("812"));
+}
+
 TEST(Show, QueuesShowTheDeviceAndItsStages) {
   const std::string text = render(
       "queues", {{"interface", "pollux0"}, {"stages", {{{"stage", 0}, {"ring_full_drops", 12}}}}});
