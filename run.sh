@@ -9,7 +9,7 @@ PACKAGES=(
   libboost-dev libtbb-dev libspdlog-dev libfmt-dev libbenchmark-dev libtomlplusplus-dev
   libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev libmnl-dev
   python3 iproute2 iputils-ping netcat-openbsd socat curl iperf iperf3 hping3 tcpdump nftables
-  ethtool procps util-linux wrk nginx
+  ethtool procps util-linux wrk nginx valgrind
 )
 PYTHON=/usr/bin/python3
 SUITES=(unit sim e2e sanitize)
@@ -38,8 +38,9 @@ usage: ./run.sh [VERB] [ARGUMENTS]
                               namespace; prints one table
   test [SUITE...]             build what is needed and run unit, sim, e2e, sanitize (default all);
                               the last line is `N passed, N failed`
-  bench [SUITE...] [--quick]  measure: micro (parts of the code), e2e (against the kernel and what
-                              the device allows), recovery (against the kernel's TCP over a lossy
+  bench [SUITE...] [--quick]  measure: micro (parts of the code), scaling (instructions per packet
+                              by the number of workers), e2e (against the kernel and what the
+                              device allows), recovery (against the kernel's TCP over a lossy
                               path); results and report.html in build/bench. With one suite its
                               own options too: `bench recovery --help`
   help                        this text
@@ -279,6 +280,8 @@ test_unit() {
   run_ctest unit 'proto|workers|engine|hop|stubs'
   run_counted tidy "$PYTHON" tests/tidy_test.py
   run_counted bench "$PYTHON" tests/bench_test.py
+  run_counted locks "$PYTHON" tests/locks_test.py
+  run_counted scaling "$PYTHON" tests/scaling_test.py
   run_counted rfc "$PYTHON" tests/rfc_test.py
 }
 
@@ -338,7 +341,7 @@ run_tests() {
 
 bench() {
   build release pollux pollux_hop pollux_micro pollux_stub_sink pollux_stub_source pollux_stub_echo \
-    pollux_client pollux_kernel_server pollux_probe
+    pollux_client pollux_kernel_server pollux_probe pollux_scaling
   say "bench: results go to build/bench"
   as_root "$PYTHON" bench/run.py "$@"
 }

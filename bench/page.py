@@ -234,7 +234,18 @@ def other_section(name, data):
     return f"<h2>{escape(name)}</h2><details><summary>JSON</summary><pre>{escape(text)}</pre></details>"
 
 
-SECTIONS = {"e2e": e2e_section, "recovery": recovery_section, "micro": micro_section}
+def scaling_section(data):
+    rows = [(run["workers"], number(run["per_packet"]), number(run["packets"]))
+            for run in data["runs"]]
+    met = data["spread"] <= data["spread_max"]
+    goal = [("dearest over cheapest", f"{data['spread']:.2%}", f"<= {data['spread_max']:.0%}",
+             ("met", "met") if met else ("missed", "missed"))]
+    return ("<h2>scaling</h2>" + table(["workers", "instructions per packet", "packets"], rows) +
+            table(["goal", "value", "bound", ""], goal))
+
+
+SECTIONS = {"e2e": e2e_section, "recovery": recovery_section, "scaling": scaling_section,
+            "micro": micro_section}
 
 
 def page(results):

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""Runs the benchmarks: `micro` (Google Benchmark), `e2e` (the daemon beside stubs and the kernel)
-and `recovery` (an impaired path); the last two need root.
+"""Runs the benchmarks: `micro` (Google Benchmark), `scaling` (instructions by the number of workers),
+`e2e` (the daemon beside stubs and the kernel) and `recovery` (an impaired path); the last two need
+root.
 
 usage: run.py [SUITE...] [OPTION...]; the options go to each suite. Results are in build/bench.
 """
@@ -34,6 +35,11 @@ def micro(options) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def scaling(options) -> int:
+    import scaling as suite
+    return suite.main(options)
+
+
 def recovery(options) -> int:
     import recovery as suite
     return suite.main(options)
@@ -44,7 +50,7 @@ def e2e(options) -> int:
     return suite.main(options)
 
 
-SUITES = {"micro": micro, "e2e": e2e, "recovery": recovery}
+SUITES = {"micro": micro, "scaling": scaling, "e2e": e2e, "recovery": recovery}
 
 
 def main() -> int:

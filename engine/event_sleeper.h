@@ -29,5 +29,6 @@ class EventSleeper final : public Sleeper, public Waker {
   OwnedFd event_;
   std::vector<pollfd> polled_;
 };
+static_assert(kOwnLine<EventSleeper>);
 
 }  // namespace pollux

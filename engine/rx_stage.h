@@ -114,9 +114,10 @@ class RxStage {
   std::size_t last_taken_ = 0;
   RxStageCounters counters_;
 };
+static_assert(kOwnLine<RxStage>);
 
 /// What one worker receives from: its ring of every stage, and in inline mode its own stage.
-class WorkerInbox final : public RxSource {
+class alignas(kSharedLine) WorkerInbox final : public RxSource {
  public:
   /// `stages` are all of them; the one whose self() is `worker` is polled, the others feed rings.
   WorkerInbox(std::size_t worker, const std::vector<RxStage*>& stages,
@@ -137,5 +138,6 @@ class WorkerInbox final : public RxSource {
   RxStage* own_ = nullptr;
   StageClock& stage_clock_;
 };
+static_assert(kOwnLine<WorkerInbox>);
 
 }  // namespace pollux

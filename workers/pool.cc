@@ -25,6 +25,9 @@ constexpr std::size_t stride_of(std::uint32_t slot_size) {
   return std::max<std::size_t>(lines | 1, 3) * kLine;
 }
 
+/// On a line of its own: the slots next to each other go to different threads.
+struct alignas(kLine) Descriptor : Buffer {};
+
 }  // namespace
 
 /// One mapping and the descriptors of its slots.
@@ -39,7 +42,7 @@ struct BufferPool::Chunk {
 
   std::uint8_t* memory = nullptr;
   std::size_t bytes;
-  std::vector<Buffer> descriptors;
+  std::vector<Descriptor> descriptors;
 };
 
 // Huge pages need an aligned address: map one page more and give back both ends.
@@ -111,7 +114,7 @@ void BufferPool::recycle(Buffer* buffer) noexcept {
 
 std::size_t BufferPool::reserved_bytes() const {
   std::size_t n = free_.capacity() * sizeof(Buffer*);
-  for (const auto& c : chunks_) n += c->bytes + c->descriptors.size() * sizeof(Buffer);
+  for (const auto& c : chunks_) n += c->bytes + c->descriptors.size() * sizeof(Descriptor);
   return n;
 }
 

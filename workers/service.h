@@ -27,6 +27,7 @@
 #include "proto/base/buffer.h"
 #include "proto/base/time.h"
 #include "proto/tcp/congestion.h"
+#include "workers/shared_line.h"
 
 namespace pollux {
 
@@ -134,7 +135,8 @@ class Stream {
   ConnEntry* entry_;
 };
 
-class Service {
+/// One object for each worker, on lines of its own: it may keep what it likes.
+class alignas(kSharedLine) Service {
  public:
   virtual ~Service() = default;
   virtual std::string_view name() const = 0;
@@ -165,5 +167,6 @@ class Service {
   std::optional<tcp::CcKind> congestion_control_;
   bool fast_open_ = true;
 };
+static_assert(kOwnLine<Service>);
 
 }  // namespace pollux

@@ -98,7 +98,7 @@ class SegmentTrace {
   ~SegmentTrace() = default;
 };
 
-class Shard {
+class alignas(kSharedLine) Shard {
  public:
   Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters, Instant start);
   ~Shard();
@@ -275,5 +275,6 @@ class Shard {
   bool memory_short_ = false;
   tcp::SegmentOut out_;
 };
+static_assert(kOwnLine<Shard>);
 
 }  // namespace pollux

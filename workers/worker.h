@@ -60,5 +60,6 @@ class Worker {
   alignas(kSharedLine) std::array<RxPacket, limits::kBatch> batch_;
   Instant last_busy_{};
 };
+static_assert(kOwnLine<Worker>);
 
 }  // namespace pollux
