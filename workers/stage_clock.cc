@@ -36,7 +36,7 @@ void StageClock::begin_sample() noexcept {
   turn_.fill(0);
   readings_ = 1;
   sampling_ = true;
-  stage_ = Stage::read;
+  stage_ = Stage::loop;
   last_ = ticks_() + cost_;
 }
 
@@ -54,7 +54,7 @@ Stage StageClock::change(Stage s) noexcept {
 /// A sample stands for a gap of turns. The gap follows from turns before it, so that what a turn is
 /// like does not decide whether it is sampled.
 void StageClock::end_sample(bool busy) noexcept {
-  change(Stage::read);
+  change(Stage::loop);
   sampling_ = false;
   if (busy) {
     std::uint64_t total = 1;

@@ -44,7 +44,7 @@ class StageClock {
   /// One without a source, for all who need none: nobody writes to it.
   static StageClock& off();
 
-  /// A turn begins, with the stage `read`.
+  /// A turn begins, with the stage `loop`.
   void begin_turn() noexcept {
     if (ticks_ != nullptr && --turns_left_ == 0) [[unlikely]]
       begin_sample();
@@ -75,7 +75,7 @@ class StageClock {
   const TickFn ticks_;
   const std::uint64_t cost_;
   bool sampling_ = false;
-  Stage stage_ = Stage::read;
+  Stage stage_ = Stage::loop;
   std::uint32_t turns_left_ = 1;
   std::uint32_t gap_ = 64;  ///< turns from one sample to the next, in the mean
   std::uint32_t dice_ = 1;

@@ -25,7 +25,7 @@ class StageClockTest : public testing::Test {
     readings = 0;
   }
   static std::uint64_t spent(const StageClock& c, Stage s) { return c.spent(s).get(); }
-  /// 10 ticks of read, 30 of parse.
+  /// 10 ticks of loop, 30 of parse.
   static void turn(StageClock& c, bool busy) {
     c.begin_turn();
     tick += 10;
@@ -45,7 +45,7 @@ TEST_F(StageClockTest, DividesTheTimeOfATurnAmongItsStages) {
   StageClock c(&read_ticks);
   for (int i = 0; i < 10'000; ++i) turn(c, true);
   EXPECT_GT(c.samples().get(), 100U);
-  EXPECT_EQ(spent(c, Stage::parse), 3 * spent(c, Stage::read));
+  EXPECT_EQ(spent(c, Stage::parse), 3 * spent(c, Stage::loop));
   EXPECT_EQ(spent(c, Stage::write), 0U);
   // Samples stand for all turns.
   EXPECT_NEAR(static_cast<double>(spent(c, Stage::parse)), 10'000 * 30.0, 10'000 * 30.0 * 0.2);
@@ -56,7 +56,7 @@ TEST_F(StageClockTest, ForgetsTurnsThatDidNothing) {
   for (int i = 0; i < 1000; ++i) turn(c, false);
   EXPECT_GT(readings, 0U);
   EXPECT_EQ(c.samples().get(), 0U);
-  EXPECT_EQ(spent(c, Stage::read), 0U);
+  EXPECT_EQ(spent(c, Stage::loop), 0U);
 }
 
 TEST_F(StageClockTest, AScopeInterruptsAStage) {
@@ -85,7 +85,7 @@ TEST_F(StageClockTest, ReadingTicksCountsForNoStageAndNeverBelowZero) {
   c.enter(Stage::write);
   tick += 10;
   c.end_turn(true);
-  EXPECT_EQ(spent(c, Stage::read), spent(c, Stage::write));
+  EXPECT_EQ(spent(c, Stage::loop), spent(c, Stage::write));
   EXPECT_EQ(spent(c, Stage::parse), 0U);
   EXPECT_EQ(spent(c, Stage::lookup), 0U);
 }
@@ -129,7 +129,7 @@ TEST_F(ShardStagesTest, AShardPassesThroughItsStages) {
   c.begin_turn();
   open();
   c.end_turn(true);
-  for (const Stage s : {Stage::read, Stage::parse, Stage::lookup, Stage::tcp_in, Stage::service,
+  for (const Stage s : {Stage::loop, Stage::parse, Stage::lookup, Stage::tcp_in, Stage::service,
                         Stage::tcp_out, Stage::write}) {
     EXPECT_GT(c.spent(s).get(), 0U) << to_string(s);
   }
