@@ -15,6 +15,7 @@ import e2e  # noqa: E402
 import page  # noqa: E402
 import report  # noqa: E402
 import stats  # noqa: E402
+import suite  # noqa: E402
 from stats import Goal  # noqa: E402
 
 
@@ -99,8 +100,8 @@ class Tools(unittest.TestCase):
             self.assertEqual(1, len(bed.marks({**clean, key: value})), key)
 
     def test_kinds_of_marks_are_counted(self):
-        found = e2e.doubts({"a": [{"marks": ["3 packets dropped by a device"]}, None],
-                            "b": [{"marks": ["9 packets dropped by a device"]}]})
+        found = suite.doubts({"a": [{"marks": ["3 packets dropped by a device"]}, None],
+                              "b": [{"marks": ["9 packets dropped by a device"]}]})
         self.assertEqual({"packets dropped by a device": 2}, found)
 
 
