@@ -11,6 +11,8 @@ PACKAGES=(
   python3 iproute2 iputils-ping netcat-openbsd socat curl iperf iperf3 hping3 tcpdump nftables
   ethtool procps util-linux wrk nginx valgrind
 )
+# What `bench peers` wants besides, and it alone: other stacks to measure against. Go is large.
+PEER_PACKAGES=(golang-go golang-gvisor-gvisor-dev liblwip-dev)
 PYTHON=/usr/bin/python3
 SUITES=(unit sim e2e sanitize)
 
@@ -42,7 +44,8 @@ usage: ./run.sh [VERB] [ARGUMENTS]
                               by the number of workers), e2e (against the kernel and what the
                               device allows), recovery (against the kernel's TCP over a lossy
                               path); results and report.html in build/bench. With one suite its
-                              own options too: `bench recovery --help`
+                              own options too: `bench recovery --help`. Only when named: peers
+                              (against gVisor and lwIP, whose packages it installs)
   help                        this text
 
 No verb means `up`. Verbs that need rights use sudo unless run as root.
@@ -53,9 +56,9 @@ as_root() {
   if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
-missing_packages() {
+missing_packages() {  # missing_packages PACKAGE...
   local package
-  for package in "${PACKAGES[@]}"; do
+  for package in "$@"; do
     [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] ||
       printf '%s\n' "$package"
   done
@@ -64,15 +67,31 @@ missing_packages() {
 setup() {
   command -v dpkg-query >/dev/null || die "setup needs Debian or Ubuntu (no dpkg here)"
   local missing
-  mapfile -t missing < <(missing_packages)
+  mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
   if [[ ${#missing[@]} -eq 0 ]]; then
     say "setup: all ${#PACKAGES[@]} packages are installed"
     return
   fi
   say "setup: installing ${missing[*]}"
   as_root apt-get update -q || return
+  install "${missing[@]}"
+}
+
+install() {
   without_services as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -q --no-install-recommends "${missing[@]}"
+    apt-get install -y -q --no-install-recommends "$@"
+}
+
+# One by one: a peer that is not to be had is left out of the measurement, the others are not.
+setup_peers() {
+  local package missing
+  mapfile -t missing < <(missing_packages "${PEER_PACKAGES[@]}")
+  [[ ${#missing[@]} -gt 0 ]] || return 0
+  say "bench: installing ${missing[*]}"
+  as_root apt-get update -q || true
+  for package in "${missing[@]}"; do
+    install "$package" || say "bench: cannot install $package"
+  done
 }
 
 # nginx is here to be measured against: installing it must not start it. A policy that the machine
@@ -342,6 +361,7 @@ run_tests() {
 bench() {
   build release pollux pollux_hop pollux_micro pollux_stub_sink pollux_stub_source pollux_stub_echo \
     pollux_client pollux_kernel_server pollux_probe pollux_scaling
+  [[ " $* " != *" peers "* ]] || setup_peers
   say "bench: results go to build/bench"
   as_root "$PYTHON" bench/run.py "$@"
 }

@@ -241,6 +241,29 @@ def nginx(bed):
         yield server
 
 
+@contextlib.contextmanager
+def peer(bed, kind, words, report):
+    """Another stack in the daemon's place; `report` gets what it counted, at its end."""
+    process = Process(bed.lab.command(
+        *_pin(bed, SERVER_CPU), TOOLS / "peers" / kind, "--page", bed.root / "www" / "index.html",
+        *(w for a in following(ENGINE, ADDRESSES) for w in ("--address", a)), *words))
+    try:
+        process.wait_ready()
+        yield ENGINE, process.pid
+        report.update(json.loads(process.stop()))
+    finally:
+        process.destroy()
+
+
+@contextlib.contextmanager
+def iperf3_server(bed):
+    """Serves one client and ends."""
+    process = Process(bed.far.command(*_pin(bed, SERVER_CPU), "iperf3", "-s", "-1"))
+    with serving(FAR, process) as server:
+        harness.wait_until(lambda: bed.far.run("ss", "-Hltn", "sport = :5201").strip(), 5, "iperf3")
+        yield server
+
+
 def has_nginx():
     return shutil.which("nginx") is not None and shutil.which("wrk") is not None
 
@@ -266,6 +289,27 @@ def wrk(bed, server, seconds, connections=64):
         return parse_wrk(process.output(120))
     finally:
         process.destroy()
+
+
+def iperf3(bed, server, way, flows, seconds):
+    """`way` is that of the data, as the server sees it: in or out."""
+    process = Process(bed.lab.command(
+        *_pin(bed, CLIENT_CPU), "iperf3", "-c", server[0], "-C", "cubic", "-J", "-P", flows,
+        "-t", max(1, round(seconds)), *(["-R"] if way == "out" else [])))
+    try:
+        return parse_iperf3(process.output(120))
+    finally:
+        process.destroy()
+
+
+def parse_iperf3(text):
+    """What the receiver got, from iperf3's JSON."""
+    data = json.loads(text)
+    if "error" in data:
+        raise AssertionError(f"iperf3: {data['error']}")
+    total = data["end"]["sum_received"]
+    return {"gbit_s": total["bits_per_second"] / 1e9, "octets": total["bytes"],
+            "octets_all": total["bytes"], "seconds": total["seconds"]}
 
 
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6}

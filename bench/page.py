@@ -7,7 +7,8 @@ import pathlib
 import statistics
 
 COLOURS = {"engine": "#1c6dd0", "dedicated": "#7fb2ec", "stub": "#9a9a9a",
-           "stub, lazy": "#c4c4c4", "nginx": "#d9822b"}
+           "stub, lazy": "#c4c4c4", "nginx": "#d9822b", "gvisor": "#9d7fd1",
+           "gvisor, GSO": "#6a45b0", "lwip": "#3a9a78", "iperf3": "#e8b27a"}
 KERNEL_COLOUR = "#d9822b"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em;
@@ -159,7 +160,7 @@ def grouped(samples):
     return out
 
 
-ORDER = ("engine", "dedicated", "stub", "stub, lazy")
+ORDER = ("engine", "dedicated", "stub", "stub, lazy", "gvisor", "gvisor, GSO", "lwip")
 
 
 def group_section(group, variants):
@@ -189,7 +190,7 @@ def noise_line(noise):
     return "Noise floor, the daemon against itself: " + (", ".join(floors) or "not measured") + "."
 
 
-def e2e_head(data):
+def head_of(data):
     m, o = data["machine"], data["options"]
     return (f'<p>{escape(m["date"])}; {m["cpus"]} CPUs, {escape(m["cpu"])}, Linux '
             f'{escape(m["kernel"])}; {o["rounds"]} rounds of {o["seconds"]:g} s.<br>'
@@ -204,6 +205,24 @@ def e2e_section(data):
                  "without a TCP behind it: what the device allows.</p>")
     for failure in data["failed"]:
         parts.append(f'<p class="missed">failed: {escape(failure["cell"])}</p>')
+    return "\n".join(parts)
+
+
+def ratios_table(ratios):
+    rows = [(r["group"], r["peer"], r["key"], number(r["median"]),
+             f"{number(r['low'])} .. {number(r['high'])}", r["better"]) for r in ratios]
+    return table(("engine / peer, of one round", "peer", "figure", "median", "lowest .. highest",
+                  "better"), rows)
+
+
+def peers_section(data):
+    parts = ["<h2>Beside other stacks</h2>", head_of(data)]
+    parts += [group_section(g, v) for g, v in grouped(data["samples"]).items()]
+    parts.append(ratios_table(data["ratios"]))
+    parts.append('<p class="note">Versions: ' + escape(", ".join(
+        f"{name} {version}" for name, version in data["versions"].items())) + ".</p>")
+    parts += [f'<p class="note">{escape(line)}</p>' for line in data["skipped"]]
+    parts += [f'<p class="missed">failed: {escape(f["cell"])}</p>' for f in data["failed"]]
     return "\n".join(parts)
 
 
@@ -244,7 +263,7 @@ def scaling_section(data):
             table(["goal", "value", "bound", ""], goal))
 
 
-SECTIONS = {"e2e": e2e_section, "recovery": recovery_section, "scaling": scaling_section,
+SECTIONS = {"e2e": e2e_section, "peers": peers_section, "recovery": recovery_section, "scaling": scaling_section,
             "micro": micro_section}
 
 
@@ -252,7 +271,7 @@ def page(results):
     """HTML from {suite: its JSON}."""
     body = ["<h1>pollux: benchmarks</h1>"]
     if "e2e" in results:
-        body.append(e2e_head(results["e2e"]))
+        body.append(head_of(results["e2e"]))
     for name in [*SECTIONS, *(n for n in sorted(results) if n not in SECTIONS)]:
         if name in results:
             make = SECTIONS.get(name)

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Runs the benchmarks: `micro` (Google Benchmark), `scaling` (instructions by the number of workers),
-`e2e` (the daemon beside stubs and the kernel) and `recovery` (an impaired path); the last two need
-root.
+`e2e` (the daemon beside stubs and the kernel), `recovery` (an impaired path) and `peers` (beside
+other stacks); the last three need root.
 
-usage: run.py [SUITE...] [OPTION...]; the options go to each suite. Results are in build/bench.
+usage: run.py [SUITE...] [OPTION...]; the options go to each suite. No suite means all but `peers`,
+which wants packages of its own. Results are in build/bench.
 """
 
 import pathlib
@@ -50,13 +51,19 @@ def e2e(options) -> int:
     return suite.main(options)
 
 
-SUITES = {"micro": micro, "scaling": scaling, "e2e": e2e, "recovery": recovery}
+def peers(options) -> int:
+    import peers as suite
+    return suite.main(options)
+
+
+DEFAULT = {"micro": micro, "scaling": scaling, "e2e": e2e, "recovery": recovery}
+SUITES = {**DEFAULT, "peers": peers}
 
 
 def main() -> int:
     words = sys.argv[1:]
     first_option = next((i for i, w in enumerate(words) if w.startswith("-")), len(words))
-    suites, options = words[:first_option] or list(SUITES), words[first_option:]
+    suites, options = words[:first_option] or list(DEFAULT), words[first_option:]
     unknown = [s for s in suites if s not in SUITES]
     if unknown:
         print(f"bench: no suite '{unknown[0]}'; there is: {', '.join(SUITES)}", file=sys.stderr)

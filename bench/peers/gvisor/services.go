@@ -1,4 +1,4 @@
-// Echo, discard, chargen and http: one goroutine for each connection, as users of netstack write it.
+// Echo, discard, chargen and http: one goroutine for each connection, as users of netstack have it.
 package main
 
 import (
@@ -131,8 +131,8 @@ func chargen(conn connection) {
 
 // http answers any request that has no body with the page.
 func http(page []byte) service {
-	answer := []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s",
-		len(page), page))
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s"
+	answer := []byte(fmt.Sprintf(head, len(page), page))
 	return func(conn connection) {
 		reader := bufio.NewReader(conn)
 		for {
