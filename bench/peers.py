@@ -185,12 +185,37 @@ def print_ratios(found):
               f"  {r['better']} is better")
 
 
+def check(bed, variant):
+    """A peer has to give the right octets before its speed means anything."""
+    kind, *words = ON_TUN[variant]
+    with beds.peer(bed, kind, words, {}):
+        harness.echo_exact(bed.lab, 1_000_000)
+        url = f"http://{harness.ENGINE}/"
+        if bed.lab.run("curl", "-sS", "-m", "10", url, url) != 2 * beds.PAGE:
+            raise AssertionError("the page is not the one asked for")
+
+
+def check_all(suite, cells):
+    """The cells without those of peers that fail."""
+    wrong = set()
+    for variant in [v for v in ON_TUN if any(c.variant == v for c in cells)]:
+        suites.progress(f"checking {variant} ...")
+        try:
+            check(suite.bed, variant)
+        except suites.FAILURES as error:
+            suite.failed(f"check: {variant}", error)
+            wrong.add(variant)
+    suites.progress("")
+    return [c for c in cells if c.variant not in wrong]
+
+
 def run_suite(options, reasons):
     harness.clean_up_on_exit()
     cells = suites.wanted(available(all_cells(), reasons), options)
     bed = beds.Bed(pinned=not options.unpinned)
     suite = suites.Suite(bed, options)
     try:
+        cells = check_all(suite, cells)
         noise = suite.noise(suites.noisy(cells))
         suite.rounds(cells)
     finally:

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """What the benchmarks make of their samples: statistics, goals, the page."""
 
+import json
 import pathlib
 import re
 import sys
 import unittest
+import unittest.mock
 import xml.etree.ElementTree as ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -13,6 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "bench"), str(HERE / "e2e")]
 import bed  # noqa: E402
 import e2e  # noqa: E402
 import page  # noqa: E402
+import peers  # noqa: E402
 import report  # noqa: E402
 import stats  # noqa: E402
 import suite  # noqa: E402
@@ -105,6 +108,74 @@ class Tools(unittest.TestCase):
         self.assertEqual({"packets dropped by a device": 2}, found)
 
 
+def figures(*values, key="gbit_s"):
+    return [v and {key: v, "apart": False} for v in values]
+
+
+class Peers(unittest.TestCase):
+    def variants(self, **reasons):
+        return {c.variant for c in peers.available(peers.all_cells(), reasons)}
+
+    def test_all_are_measured_when_nothing_is_missing(self):
+        self.assertEqual({"engine", "gvisor", "gvisor, GSO", "lwip", "kernel", "iperf3", "nginx"},
+                         self.variants(gvisor="", lwip="", wrk=""))
+
+    def test_what_is_missing_is_left_out_and_named(self):
+        self.assertEqual({"engine", "lwip", "kernel", "iperf3", "nginx"}, self.variants(gvisor="x"))
+        self.assertNotIn("iperf3", self.variants(iperf3="x"))
+        self.assertEqual(["gvisor: skipped, there is no go"],
+                         peers.skipped({"gvisor": "there is no go", "lwip": ""}))
+
+    def test_without_wrk_there_is_no_http(self):
+        groups = {c.group for c in peers.available(peers.all_cells(), {"wrk": "x"})}
+        self.assertNotIn(peers.HTTP, groups)
+        self.assertIn("bulk in, 1 flow", groups)
+
+    def test_why_a_program_is_not_there(self):
+        def fails(error):
+            def build(_):
+                raise error
+            return peers.why_not(build, "target")
+        self.assertEqual("", peers.why_not(lambda _: None, "target"))
+        self.assertEqual("there is no go", fails(FileNotFoundError(2, "no such file", "go")))
+        self.assertEqual("main.go: no", fails(AssertionError("go build: exit 1\nmain.go: no\n")))
+        self.assertIn("exited", fails(ChildProcessError("go exited")))
+
+    def test_a_peer_that_gives_wrong_octets_is_a_failure_and_not_measured(self):
+        def check(_, variant):
+            if variant == "lwip":
+                raise AssertionError("wrong")
+        of_all = suite.Suite(None, None)
+        with unittest.mock.patch("peers.check", check):
+            cells = peers.check_all(of_all, peers.all_cells())
+        self.assertEqual({"gvisor", "gvisor, GSO"}, {c.variant for c in cells} & {*peers.ON_TUN})
+        self.assertEqual([{"cell": "check: lwip", "why": "wrong"}], of_all.failures)
+
+    def test_ratios_are_of_one_round_and_of_what_was_measured(self):
+        cells = [c for c in peers.all_cells() if c.group == "bulk in, 1 flow"]
+        found = peers.ratios(cells, {"bulk in, 1 flow: engine": figures(30, 20, 10),
+                                     "bulk in, 1 flow: lwip": figures(10, None, 5),
+                                     "bulk in, 1 flow: kernel": figures(None, None, None)})
+        self.assertEqual([("lwip", "more", 2, 2.5, 3, 2)],
+                         [(r["peer"], r["better"], r["low"], r["median"], r["high"], r["count"])
+                          for r in found])
+
+    def test_round_trips_have_two_ratios(self):
+        cells = [c for c in peers.all_cells() if c.group == "round trip, blocking client"]
+        sample = [{"p50_us": 4.0, "p99_us": 9.0}]
+        found = peers.ratios(cells, {f"{cells[0].group}: engine": [{"p50_us": 2.0, "p99_us": 3.0}],
+                                     f"{cells[0].group}: kernel": sample})
+        self.assertEqual([("p50_us", 0.5, "less"), ("p99_us", 1 / 3, "less")],
+                         [(r["key"], r["median"], r["better"]) for r in found])
+
+    def test_iperf3(self):
+        total = {"bits_per_second": 2e10, "bytes": 5_000_000_000, "seconds": 2.0}
+        found = bed.parse_iperf3(json.dumps({"end": {"sum_received": total}}))
+        self.assertEqual((20, 5_000_000_000), (found["gbit_s"], found["octets_all"]))
+        with self.assertRaises(AssertionError):
+            bed.parse_iperf3('{"error": "unable to connect"}')
+
+
 E2E = {
     "machine": {"cpu": "A <B> & C", "cpus": 2, "kernel": "6.18", "load": 0.1, "date": "today"},
     "options": {"rounds": 2, "seconds": 1.0}, "noise": {"bulk": [1.01, 0.96]},
@@ -115,6 +186,10 @@ E2E = {
                 "round trip: engine": [{"p50_us": 7.0, "per_second": 1.0,
                                         "histogram_ns": [[7000, 90], [9000, 10]]}]},
 }
+PEERS = {**E2E, "versions": {"lib<x>": "1"}, "skipped": ["lwip: skipped, no cc"], "goals": [],
+         "samples": {"bulk: engine": [{"gbit_s": 30.0}], "bulk: gvisor, GSO": [{"gbit_s": 15.0}]},
+         "ratios": [{"group": "bulk", "peer": "gvisor, GSO", "key": "gbit_s", "better": "more",
+                     "median": 2.0, "low": 2.0, "high": 2.0, "count": 1}]}
 RECOVERY = {"cells": [{
     "algorithm": "cubic", "direction": "out", "rtt_ms": 20.0, "loss": 1.0, "goodput_ratio": None,
     "kernel": {"mbit_s": 100.0, "resent_percent": 1.0}, "void": "",
@@ -125,8 +200,8 @@ MICRO = {"benchmarks": [{"name": "sum", "cpu_time": 12.0, "time_unit": "ns",
 
 class Page(unittest.TestCase):
     def test_holds_every_suite(self):
-        text = page.page({"e2e": E2E, "recovery": RECOVERY, "micro": MICRO, "peers": {"a": 1}})
-        for word in ("End to end", "Recovery from loss", "Parts of the code", "peers", "4.2%",
+        text = page.page({"e2e": E2E, "recovery": RECOVERY, "micro": MICRO, "other": {"a": 1}})
+        for word in ("End to end", "Recovery from loss", "Parts of the code", "other", "4.2%",
                      "today", "failed: x: y", "not measured"):
             self.assertIn(word, text)
 
@@ -134,6 +209,12 @@ class Page(unittest.TestCase):
         text = page.page({"e2e": E2E})
         self.assertIn("A &lt;B&gt; &amp; C", text)
         self.assertIsNone(re.search(r"https?://|<script|<link|src=", text))
+
+    def test_peers_have_bars_and_ratios(self):
+        text = page.page({"peers": PEERS})
+        for word in ("Beside other stacks", "gvisor, GSO</text>", "15.0 Gbit/s", "2 .. 2",
+                     "lib&lt;x&gt; 1", "lwip: skipped, no cc", "failed: x: y", "4.2%"):
+            self.assertIn(word, text)
 
     def test_drawings_are_well_formed(self):
         ElementTree.fromstring(page.bars([("a<b", 2, 1, 3), ("c", 0, 0, 0)], "Gbit/s"))
