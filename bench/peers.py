@@ -53,8 +53,14 @@ def why_not(build, target):
     except FileNotFoundError as error:
         return f"there is no {error.filename}"
     except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
-        return str(error).strip().splitlines()[-1]
+        return reason(str(error))
     return ""
+
+
+def reason(text):
+    """The line that tells most of what a compiler said; the first is the command."""
+    lines = [line.strip() for line in text.strip().splitlines() if not line.startswith("#")]
+    return next((line for line in lines if "error:" in line), (lines[1:] or lines)[0])
 
 
 def missing():

@@ -138,7 +138,10 @@ class Peers(unittest.TestCase):
             return peers.why_not(build, "target")
         self.assertEqual("", peers.why_not(lambda _: None, "target"))
         self.assertEqual("there is no go", fails(FileNotFoundError(2, "no such file", "go")))
-        self.assertEqual("main.go: no", fails(AssertionError("go build: exit 1\nmain.go: no\n")))
+        go = "go build: exit 1\n# of all\nmain.go: no package in:\n\t/usr (from $GOPATH)\n"
+        self.assertEqual("main.go: no package in:", fails(AssertionError(go)))
+        gcc = "gcc: exit 1\nm.c: In function 'main':\nm.c:3: fatal error: no x.h\nterminated.\n"
+        self.assertEqual("m.c:3: fatal error: no x.h", fails(AssertionError(gcc)))
         self.assertIn("exited", fails(ChildProcessError("go exited")))
 
     def test_a_peer_that_gives_wrong_octets_is_a_failure_and_not_measured(self):
