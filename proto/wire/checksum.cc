@@ -93,18 +93,24 @@ struct Lanes {
   Vector high;
 };
 
+typedef std::uint64_t Vec256 __attribute__((vector_size(32)));
+typedef std::uint64_t Vec512 __attribute__((vector_size(64)));
+
+/// Each lane's sum is brought to 34 bits, so that all lanes add up without a carry.
 template <typename Vector>
 [[gnu::always_inline]] inline std::uint64_t reduce(const Lanes<Vector>& x) {
+  const Vector low = x.all - (x.high << 32);
+  const Vector lanes = (low & 0xffff'ffff) + (low >> 32) + (x.high & 0xffff'ffff) + (x.high >> 32);
   std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < sizeof(Vector) / 8; ++i) {
-    const std::uint64_t low = x.all[i] - (x.high[i] << 32);
-    sum = add_with_carry(sum, add_with_carry(low, x.high[i]));
-  }
+  for (std::size_t i = 0; i < sizeof(Vector) / 8; ++i) sum += lanes[i];
   return sum;
 }
 
-typedef std::uint64_t Vec256 __attribute__((vector_size(32)));
-typedef std::uint64_t Vec512 __attribute__((vector_size(64)));
+template <typename Vector>
+[[gnu::always_inline]] inline void add_vector(Lanes<Vector>& x, const Vector& v) {
+  x.all += v;
+  x.high += v >> 32;
+}
 
 __attribute__((target("avx2"))) std::uint64_t sum_avx2(const std::uint8_t* p, std::size_t n) {
   Lanes<Vec256> x{{}, {}}, y{{}, {}};
@@ -112,41 +118,44 @@ __attribute__((target("avx2"))) std::uint64_t sum_avx2(const std::uint8_t* p, st
     Vec256 v, w;
     std::memcpy(&v, p, sizeof v);
     std::memcpy(&w, p + 32, sizeof w);
-    x.all += v;
-    x.high += v >> 32;
-    y.all += w;
-    y.high += w >> 32;
+    add_vector(x, v);
+    add_vector(y, w);
   }
   x.all += y.all;
   x.high += y.high;
   return sum_small(reduce(x), p, n);
 }
 
+// The rest is the end of the last 64 octets, with those added before blanked in the register. (A
+// masked load would do without, and takes 0.3 us where the page is not in the TLB.)
 __attribute__((target("avx512f,avx512bw"))) std::uint64_t sum_avx512(const std::uint8_t* p,
                                                                      std::size_t n) {
+  if (n < 64) return sum_small(0, p, n);
+  const std::uint64_t odd = n & 1 ? add_tail(0, p + n - 1, 1) : 0;
+  n &= ~std::size_t{1};  // words stay words in what is loaded from its end
   Lanes<Vec512> x{{}, {}}, y{{}, {}};
   for (; n >= 128; n -= 128, p += 128) {
     Vec512 v, w;
     std::memcpy(&v, p, sizeof v);
     std::memcpy(&w, p + 64, sizeof w);
-    x.all += v;
-    x.high += v >> 32;
-    y.all += w;
-    y.high += w >> 32;
+    add_vector(x, v);
+    add_vector(y, w);
   }
-  // The rest by masked loads: octets outside the mask are neither read nor added.
-  while (n != 0) {
-    const std::size_t take = n < 64 ? n : 64;
-    const __mmask64 mask = ~std::uint64_t{0} >> (64 - take);
-    const Vec512 v = reinterpret_cast<Vec512>(_mm512_maskz_loadu_epi8(mask, p));
-    x.all += v;
-    x.high += v >> 32;
-    p += take;
-    n -= take;
+  if (n >= 64) {
+    Vec512 v;
+    std::memcpy(&v, p, sizeof v);
+    add_vector(x, v);
+    n -= 64;
+    p += 64;
+  }
+  if (n != 0) {
+    const __mmask64 news = ~std::uint64_t{0} << (64 - n);
+    const __m512i v = _mm512_maskz_mov_epi8(news, _mm512_loadu_si512(p + n - 64));
+    add_vector(y, reinterpret_cast<Vec512>(v));
   }
   x.all += y.all;
   x.high += y.high;
-  return reduce(x);
+  return add_with_carry(reduce(x), odd);
 }
 
 #endif  // POLLUX_X86
