@@ -13,6 +13,7 @@
 #include <array>
 #include <cassert>
 #include <cstring>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -104,27 +105,41 @@ class Recent {
   /// Any range. What touches it becomes one with it; what ends at or before `front` was taken, and
   /// is forgotten: it must never be compared beyond 2^31.
   void merge(Seq begin, Seq end, Seq front) {
-    std::size_t kept = 0;
-    std::size_t untold = 0;
-    const Seq first = begin, last = end;
-    for (std::size_t i = 0; i < size_; ++i) {
-      const Seq b = begins_[i], e = ends_[i];
-      const bool touches = b <= last && first <= e;
-      begins_[kept] = b;
-      ends_[kept] = e;
-      const bool keep = !touches && e > front;
-      begin = touches ? min(begin, b) : begin;
-      end = touches ? max(end, e) : end;
-      kept += keep ? 1 : 0;
-      untold += keep && i + untold_ >= size_ ? 1 : 0;
-    }
-    size_ = static_cast<std::uint8_t>(kept);
-    untold_ = static_cast<std::uint8_t>(untold);
+    if (hits(begin, end, front) != 0) std::tie(begin, end) = absorb(begin, end, front);
     add(begin, end);
   }
 
  private:
   static constexpr std::size_t kMost = 64;
+  /// How many ranges touch this one or were taken; a loop that becomes vectors.
+  std::uint32_t hits(Seq begin, Seq end, Seq front) const {
+    std::uint32_t n = 0;
+    for (std::uint32_t i = 0; i < kMost; ++i) {
+      const bool touches = (begins_[i] <= end) & (begin <= ends_[i]);
+      n += static_cast<std::uint32_t>((i < size_) & (touches | (ends_[i] <= front)));
+    }
+    return n;
+  }
+  /// Takes out what touches and what was taken; the union of the former with [begin, end).
+  std::pair<Seq, Seq> absorb(Seq begin, Seq end, Seq front) {
+    std::pair<Seq, Seq> all{begin, end};
+    std::size_t kept = 0;
+    std::size_t untold = 0;
+    for (std::size_t i = 0; i < size_; ++i) {
+      const Seq b = begins_[i], e = ends_[i];
+      if (e <= front) continue;
+      if (b <= end && begin <= e) {
+        all = {min(all.first, b), max(all.second, e)};
+        continue;
+      }
+      if (i + untold_ >= size_) ++untold;
+      begins_[kept] = b;
+      ends_[kept++] = e;
+    }
+    size_ = static_cast<std::uint8_t>(kept);
+    untold_ = static_cast<std::uint8_t>(untold);
+    return all;
+  }
   void drop_oldest() {
     std::memmove(&begins_[0], &begins_[1], (kMost - 1) * sizeof(Seq));
     std::memmove(&ends_[0], &ends_[1], (kMost - 1) * sizeof(Seq));
@@ -298,7 +313,8 @@ Assembler::Store::Position Assembler::Store::put(Position p, Seq at, const Slice
   }
   Head& h = heads_[p.block];
   Block& b = *h.block;
-  move_pieces(b, p.index + 1, b, p.index, h.first + h.count - p.index);
+  const std::size_t behind = h.first + std::size_t{h.count} - p.index;
+  if (behind != 0) move_pieces(b, p.index + 1, b, p.index, behind);
   b.begins[p.index] = at;
   b.ends[p.index] = at + piece.size();
   b.held[p.index] = hold(piece);
