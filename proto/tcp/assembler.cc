@@ -187,6 +187,8 @@ class Assembler::Store {
   Position first_ending_after(Seq at) const;
   Seq end_before(Position p, Seq none) const;
   std::size_t gaps(Position p, Seq at, Seq end) const;
+  bool append(Seq at, const Slice& payload);
+  void remember(Seq begin, Seq end, bool left, bool right);
   void fill(Position p, Seq at, Slice payload);
   Position put(Position p, Seq at, const Slice& piece);
   Position split(Position p);
@@ -262,6 +264,7 @@ std::size_t Assembler::Store::gaps(Position p, Seq at, Seq end) const {
 
 Assembler::Insert Assembler::Store::insert(Seq at, Slice payload) {
   const Seq end = at + payload.size();
+  if (append(at, payload)) return Insert::stored;
   const Position p = first_ending_after(at);
   // Alone in its hole, or touching what came last at one side: no need to look at more.
   const bool touches_left = end_before(p, at - 1U) == at;
@@ -270,12 +273,7 @@ Assembler::Insert Assembler::Store::insert(Seq at, Slice payload) {
   if ((apart_right || touches_right) && !taken_) {
     if (size_ == kMaxPieces) return Insert::no_room;
     put(p, at, payload);
-    const bool alone = !touches_left && !touches_right;
-    if (alone) {
-      recent_.add(at, end);
-    } else if ((touches_left && touches_right) || !recent_.extend(at, end)) {
-      recent_.merge(at, end, heads_.front().begin);
-    }
+    remember(at, end, touches_left, touches_right);
     return Insert::stored;
   }
   const std::size_t needed = gaps(p, at, end);
@@ -284,6 +282,34 @@ Assembler::Insert Assembler::Store::insert(Seq at, Slice payload) {
   recent_.merge(at, end, heads_.front().begin);
   taken_ = false;
   return needed != 0 ? Insert::stored : Insert::duplicate;
+}
+
+/// The common case: behind everything, where the last block has room. False when it is another one.
+bool Assembler::Store::append(Seq at, const Slice& payload) {
+  if (heads_.empty() || taken_ || size_ == kMaxPieces) return false;
+  Head& h = heads_.back();
+  const std::size_t i = h.last() + 1;
+  if (at < h.end || i == kBlock) return false;
+  const bool touches = at == h.end;
+  const Seq end = at + payload.size();
+  h.block->begins[i] = at;
+  h.block->ends[i] = end;
+  h.block->held[i] = hold(payload);
+  h.end = end;
+  h.bytes += payload.size();
+  ++h.count;
+  ++size_;
+  bytes_ += payload.size();
+  remember(at, end, touches, false);
+  return true;
+}
+
+/// A new piece, and whether there are octets right before and behind it.
+void Assembler::Store::remember(Seq begin, Seq end, bool left, bool right) {
+  if (!left && !right) return recent_.add(begin, end);
+  if ((left && right) || !recent_.extend(begin, end)) {
+    recent_.merge(begin, end, heads_.front().begin);
+  }
 }
 
 /// Stores the parts of `payload` that are not there.
