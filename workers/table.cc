@@ -64,6 +64,18 @@ FlowEntry* FlowTable::find(std::uint32_t hash, const FlowKey& key) const {
   }
 }
 
+void FlowTable::prefetch(std::uint32_t hash) const {
+  const std::size_t first = place_of(hash).group * kGroup;
+  __builtin_prefetch(&tags_[first]);
+  __builtin_prefetch(&slots_[first]);
+}
+
+FlowEntry* FlowTable::guess(std::uint32_t hash) const {
+  const auto [group, tag] = place_of(hash);
+  const unsigned m = matches(&tags_[group * kGroup], tag);
+  return m == 0 ? nullptr : slots_[group * kGroup + first_of(m)];
+}
+
 bool FlowTable::insert(FlowEntry* entry) {
   if (size_ >= max_entries_) return false;
   assert(find(entry->hash, entry->key) == nullptr);

@@ -22,6 +22,10 @@ class FlowTable {
   /// `max_entries`: insert() refuses past it. Starts small and grows by doubling.
   explicit FlowTable(std::size_t max_entries);
   FlowEntry* find(std::uint32_t hash, const FlowKey& key) const;
+  /// Asks for the lines that find() and guess() look at first.
+  void prefetch(std::uint32_t hash) const;
+  /// What find() will give for a key of this hash, most likely; no entry is touched.
+  FlowEntry* guess(std::uint32_t hash) const;
   /// False when full. The key must not be there.
   bool insert(FlowEntry* entry);
   /// The entry must be there.

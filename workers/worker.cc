@@ -23,7 +23,7 @@ Worker::Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sle
 
 bool Worker::turn(Instant now) {
   const std::size_t n = source_.poll(batch_);
-  for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
+  handle(now, n);
   stages_.enter(Stage::timers);
   const bool due = shard_.next_deadline() <= now;
   if (due) shard_.on_timers(now);
@@ -32,6 +32,12 @@ bool Worker::turn(Instant now) {
   const bool worked = shard_.finish_turn(now);
   stages_.enter(Stage::loop);
   return n > 0 || worked;
+}
+
+/// The first `n` packets of the batch.
+void Worker::handle(Instant now, std::size_t n) {
+  if (n > 1) shard_.prefetch(std::span(batch_).first(n));
+  for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
 }
 
 void Worker::account(Instant from, Instant to, bool busy) {
@@ -80,7 +86,7 @@ bool Worker::idle(Instant now) {
     return false;
   }
   sleeper_.done();
-  for (std::size_t i = 0; i < n; ++i) shard_.on_packet(now, batch_[i]);
+  handle(now, n);
   shard_.finish_turn(now);
   last_busy_ = now;
   return n > 0;

@@ -46,6 +46,7 @@ class Worker {
   bool turn(Instant now);
 
  private:
+  void handle(Instant now, std::size_t n);
   bool idle(Instant now);
   void account(Instant from, Instant to, bool busy);
 

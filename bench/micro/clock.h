@@ -17,8 +17,8 @@ namespace pollux::bench {
 /// Ticks now; what is before it in the program has been executed.
 inline std::int64_t ticks() {
 #if defined(__x86_64__)
-  unsigned cpu;
-  const auto t = static_cast<std::int64_t>(__rdtscp(&cpu));
+  _mm_lfence();
+  const auto t = static_cast<std::int64_t>(__rdtsc());
   _mm_lfence();
   return t;
 #else
