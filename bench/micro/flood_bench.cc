@@ -205,17 +205,17 @@ Plan data(std::uint32_t first, std::uint32_t count, std::uint32_t stride, std::s
 }
 
 void in_order_one_octet(benchmark::State& s) { run(s, false, data(0, 20000, 1, 1)); }
-BENCHMARK(in_order_one_octet)->UseManualTime();
+BENCHMARK(in_order_one_octet)->Name("flood/in_order_one_octet")->UseManualTime();
 
 void in_order_full(benchmark::State& s) { run(s, false, data(0, 1000, 1400, 1400)); }
-BENCHMARK(in_order_full)->UseManualTime();
+BENCHMARK(in_order_full)->Name("flood/in_order_full")->UseManualTime();
 
 /// Up to the edge of a window of 256 KiB: what the store takes, and what it refuses.
 void comb_to_the_edge(benchmark::State& s) { run(s, false, data(1, 30000, 2, 1)); }
-BENCHMARK(comb_to_the_edge)->UseManualTime();
+BENCHMARK(comb_to_the_edge)->Name("flood/comb_to_the_edge")->UseManualTime();
 
 void comb_that_is_kept(benchmark::State& s) { run(s, false, data(1, 1000, 2, 1)); }
-BENCHMARK(comb_that_is_kept)->UseManualTime();
+BENCHMARK(comb_that_is_kept)->Name("flood/comb_that_is_kept")->UseManualTime();
 
 void comb_backwards(benchmark::State& s) {
   run(s, false, [](const Field& f) {
@@ -224,7 +224,7 @@ void comb_backwards(benchmark::State& s) {
     return steps;
   });
 }
-BENCHMARK(comb_backwards)->UseManualTime();
+BENCHMARK(comb_backwards)->Name("flood/comb_backwards")->UseManualTime();
 
 /// ACKs for 4 MiB in flight in segments of the floor's size: the next two segments each time.
 void acks_in_order(benchmark::State& s) {
@@ -236,7 +236,7 @@ void acks_in_order(benchmark::State& s) {
     return steps;
   });
 }
-BENCHMARK(acks_in_order)->UseManualTime();
+BENCHMARK(acks_in_order)->Name("flood/acks_in_order")->UseManualTime();
 
 /// Four blocks of one segment each, every second segment, over all that is in flight.
 std::vector<Step> sack_every_second(const Field& f) {
@@ -255,7 +255,7 @@ std::vector<Step> sack_every_second(const Field& f) {
 }
 
 void sack_panic(benchmark::State& s) { run(s, true, sack_every_second); }
-BENCHMARK(sack_panic)->UseManualTime()->Iterations(10);
+BENCHMARK(sack_panic)->Name("flood/sack_panic")->UseManualTime()->Iterations(10);
 
 void sack_panic_backwards(benchmark::State& s) {
   run(s, true, [](const Field& f) {
@@ -264,7 +264,10 @@ void sack_panic_backwards(benchmark::State& s) {
     return steps;
   });
 }
-BENCHMARK(sack_panic_backwards)->UseManualTime()->Iterations(10);
+BENCHMARK(sack_panic_backwards)
+    ->Name("flood/sack_panic_backwards")
+    ->UseManualTime()
+    ->Iterations(10);
 
 /// A lie about what came twice, in front of the blocks.
 void dsack_lies(benchmark::State& s) {
@@ -276,6 +279,6 @@ void dsack_lies(benchmark::State& s) {
     return steps;
   });
 }
-BENCHMARK(dsack_lies)->UseManualTime()->Iterations(10);
+BENCHMARK(dsack_lies)->Name("flood/dsack_lies")->UseManualTime()->Iterations(10);
 
 }  // namespace

@@ -1,7 +1,9 @@
 // Buffer pool against malloc, and the way home over a ring.
 #include <benchmark/benchmark.h>
 
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "workers/pool.h"
@@ -9,21 +11,23 @@
 namespace pollux {
 namespace {
 
-PoolOptions options(std::uint32_t slot_size) {
-  return {.slot_size = slot_size, .max_slots = 1024, .chunk_slots = 64};
+PoolOptions options(std::uint32_t slot_size, bool huge_pages = false) {
+  return {.slot_size = slot_size, .max_slots = 1024, .chunk_slots = 64, .huge_pages = huge_pages};
 }
 
 /// Takes a batch, touches each header line, gives it back.
-void BM_PoolBatch(benchmark::State& state) {
-  BufferPool pool(options(65536 + 128));
+void pool_batch(benchmark::State& state, bool huge_pages) {
+  BufferPool pool(options(65536 + 128, huge_pages));
   std::vector<Buffer*> out(static_cast<std::size_t>(state.range(0)));
-  for (auto _ : state) {
+  const auto round = [&] {
     for (Buffer*& b : out) {
       b = pool.alloc();
       b->data[0] = 1;
     }
     for (Buffer* b : out) pool.recycle(b);
-  }
+  };
+  round();  // the pages are there
+  for (auto _ : state) round();
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
@@ -66,10 +70,33 @@ void BM_ReturnPath(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * batch);
 }
 
-BENCHMARK(BM_PoolBatch)->Arg(1)->Arg(64)->Arg(512);
-BENCHMARK(BM_MallocBatch)->Arg(1)->Arg(64)->Arg(512);
-BENCHMARK(BM_PoolSlice);
-BENCHMARK(BM_ReturnPath)->Arg(1)->Arg(64);
+/// A batch of MTU-sized packets is written into 64 slots of the RX pool and read again.
+void pool_payload(benchmark::State& state, bool huge_pages) {
+  BufferPool pool(options(65536 + 128, huge_pages));
+  std::vector<Buffer*> out(64);
+  const std::vector<std::uint8_t> from(1500, 1);
+  std::vector<std::uint8_t> to(1500);
+  for (auto _ : state) {
+    for (Buffer*& b : out) {
+      b = pool.alloc();
+      std::memcpy(b->data, from.data(), from.size());
+    }
+    for (Buffer* b : out) {
+      std::memcpy(to.data(), b->data, to.size());
+      benchmark::DoNotOptimize(to.data());
+      pool.recycle(b);
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * 64);
+}
+
+BENCHMARK_CAPTURE(pool_batch, small_pages, false)->Name("pool/batch")->Arg(1)->Arg(64)->Arg(512);
+BENCHMARK_CAPTURE(pool_batch, huge_pages, true)->Name("pool/batch_huge_pages")->Arg(64)->Arg(512);
+BENCHMARK_CAPTURE(pool_payload, small_pages, false)->Name("pool/payload_of_64");
+BENCHMARK_CAPTURE(pool_payload, huge_pages, true)->Name("pool/payload_of_64_huge_pages");
+BENCHMARK(BM_MallocBatch)->Name("pool/malloc_batch")->Arg(1)->Arg(64);
+BENCHMARK(BM_PoolSlice)->Name("pool/slice");
+BENCHMARK(BM_ReturnPath)->Name("pool/return_ring")->Arg(1)->Arg(64);
 
 }  // namespace
 }  // namespace pollux

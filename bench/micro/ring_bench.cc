@@ -1,6 +1,10 @@
 // One way through a ring: Boost's queue (ours) against a hand-written ring whose ends cache each
-// other's index. Both in one thread (the cost of the code) and between two (the cost of the lines).
+// other's index. In one thread (the cost of the code), between two in batches (what gets through),
+// and as a hop: a descriptor goes over and one comes back through a second ring, half of the time
+// is one way. `line` hands a cache line over and back without a ring: what the machine gives. The
+// two threads are pinned to CPUs of their own.
 #include <benchmark/benchmark.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/micro/clock.h"
 #include "workers/packet.h"
 #include "workers/ring.h"
 
@@ -63,37 +68,148 @@ void BM_RingOneThread(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
-template <class Ring>
-void drain_until(Ring& ring, const std::atomic<bool>& stop, std::size_t batch) {
-  std::vector<RxPacket> out(batch);
-  while (!stop.load(std::memory_order_relaxed)) {
-    if (ring.pop(std::span<RxPacket>(out)) == 0) std::this_thread::yield();
+/// The calling thread to the n-th CPU that the process may use.
+void pin(std::size_t n) {
+  static const cpu_set_t allowed = [] {
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    return set;
+  }();
+  std::size_t seen = 0;
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed) || seen++ != n) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
   }
 }
+
+/// Spins, and gives the CPU away now and then: there may be one only.
+class Patience {
+ public:
+  void wait() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+    if (++spins_ % 1024 == 0) std::this_thread::yield();
+  }
+
+ private:
+  std::uint32_t spins_ = 0;
+};
+
+/// This thread on the first CPU and `other`, told when to stop, on the second; undone at the end.
+class Pair {
+ public:
+  template <class Other>
+  explicit Pair(Other other)
+      : thread_([this, other] {
+          pin(1);
+          other(stop_);
+        }) {
+    sched_getaffinity(0, sizeof before_, &before_);
+    pin(0);
+  }
+  ~Pair() {
+    stop_ = true;
+    thread_.join();
+    sched_setaffinity(0, sizeof before_, &before_);
+  }
+
+ private:
+  cpu_set_t before_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
 
 template <class Ring>
 void BM_RingTwoThreads(benchmark::State& state) {
   Ring ring(kSlots);
   const auto batch = static_cast<std::size_t>(state.range(0));
-  std::atomic<bool> stop{false};
-  std::thread consumer([&] { drain_until(ring, stop, batch); });
+  const Pair pair([&ring, batch](const std::atomic<bool>& stop) {
+    Patience patience;
+    std::vector<RxPacket> out(batch);
+    while (!stop.load(std::memory_order_relaxed)) {
+      if (ring.pop(std::span<RxPacket>(out)) == 0) patience.wait();
+    }
+  });
+  Patience patience;
   const std::vector<RxPacket> in(batch);
   for (auto _ : state) {
     for (std::size_t sent = 0; sent < batch;) {
       const std::size_t n = ring.push(std::span<const RxPacket>(in).subspan(sent));
-      if (n == 0) std::this_thread::yield();
+      if (n == 0) patience.wait();
       sent += n;
     }
   }
-  stop = true;
-  consumer.join();
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
-BENCHMARK(BM_RingOneThread<SpscRing<RxPacket>>)->Arg(1)->Arg(8)->Arg(64);
-BENCHMARK(BM_RingOneThread<CachedRing<RxPacket>>)->Arg(1)->Arg(8)->Arg(64);
-BENCHMARK(BM_RingTwoThreads<SpscRing<RxPacket>>)->Arg(1)->Arg(8)->Arg(64)->UseRealTime();
-BENCHMARK(BM_RingTwoThreads<CachedRing<RxPacket>>)->Arg(1)->Arg(8)->Arg(64)->UseRealTime();
+/// Half of a round trip of `batch` descriptors; manual time.
+template <class Ring>
+void BM_RingHop(benchmark::State& state) {
+  Ring there(kSlots), back(kSlots);
+  const auto batch = static_cast<std::size_t>(state.range(0));
+  const Pair pair([&there, &back, batch](const std::atomic<bool>& stop) {
+    Patience patience;
+    std::vector<RxPacket> out(batch);
+    while (!stop.load(std::memory_order_relaxed)) {
+      const std::size_t n = there.pop(std::span<RxPacket>(out));
+      if (n == 0) patience.wait();
+      if (n != 0) back.push(std::span<const RxPacket>(out).first(n));
+    }
+  });
+  Patience patience;
+  std::vector<RxPacket> in(batch);
+  for (auto _ : state) {
+    const std::int64_t begin = bench::ticks();
+    there.push(std::span<const RxPacket>(in));
+    for (std::size_t got = 0; got < batch;) {
+      const std::size_t n = back.pop(std::span<RxPacket>(in));
+      if (n == 0) patience.wait();
+      got += n;
+    }
+    const auto trip = static_cast<double>(bench::ticks() - begin);
+    state.SetIterationTime(trip * bench::ns_per_tick() * 0.5e-9);
+  }
+}
+
+void BM_Line(benchmark::State& state) {
+  alignas(128) std::atomic<std::uint64_t> word{0};
+  const Pair pair([&word](const std::atomic<bool>& stop) {
+    Patience patience;
+    for (std::uint64_t next = 1; !stop.load(std::memory_order_relaxed);) {
+      if (word.load(std::memory_order_acquire) != next) {
+        patience.wait();
+        continue;
+      }
+      word.store(next + 1, std::memory_order_release);
+      next += 2;
+    }
+  });
+  Patience patience;
+  std::uint64_t next = 1;
+  for (auto _ : state) {
+    const std::int64_t begin = bench::ticks();
+    word.store(next, std::memory_order_release);
+    while (word.load(std::memory_order_acquire) != next + 1) patience.wait();
+    next += 2;
+    const auto trip = static_cast<double>(bench::ticks() - begin);
+    state.SetIterationTime(trip * bench::ns_per_tick() * 0.5e-9);
+  }
+}
+
+using Boost = SpscRing<RxPacket>;
+using Cached = CachedRing<RxPacket>;
+void batches(benchmark::internal::Benchmark* b) { b->Arg(1)->Arg(8)->Arg(64); }
+BENCHMARK(BM_RingOneThread<Boost>)->Name("ring/one_thread/boost")->Apply(batches);
+BENCHMARK(BM_RingOneThread<Cached>)->Name("ring/one_thread/own")->Apply(batches);
+BENCHMARK(BM_RingTwoThreads<Boost>)->Name("ring/through/boost")->Apply(batches)->UseRealTime();
+BENCHMARK(BM_RingTwoThreads<Cached>)->Name("ring/through/own")->Apply(batches)->UseRealTime();
+BENCHMARK(BM_RingHop<Boost>)->Name("ring/hop/boost")->Arg(1)->Arg(64)->UseManualTime();
+BENCHMARK(BM_RingHop<Cached>)->Name("ring/hop/own")->Arg(1)->Arg(64)->UseManualTime();
+BENCHMARK(BM_Line)->Name("ring/line")->UseManualTime();
 
 }  // namespace
 }  // namespace pollux

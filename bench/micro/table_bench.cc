@@ -81,10 +81,10 @@ void BM_TableFill(benchmark::State& state) {
 }
 
 void sizes(benchmark::internal::Benchmark* b) { b->Arg(1000)->Arg(100000)->Arg(1000000); }
-BENCHMARK(BM_TableHit)->Apply(sizes);
-BENCHMARK(BM_TableMiss)->Apply(sizes);
-BENCHMARK(BM_TableEraseInsert)->Apply(sizes);
-BENCHMARK(BM_TableFill)->Apply(sizes)->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_TableHit)->Name("table/hit")->Apply(sizes);
+BENCHMARK(BM_TableMiss)->Name("table/miss")->Apply(sizes);
+BENCHMARK(BM_TableEraseInsert)->Name("table/erase_insert")->Apply(sizes);
+BENCHMARK(BM_TableFill)->Name("table/fill")->Apply(sizes)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace pollux

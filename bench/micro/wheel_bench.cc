@@ -5,6 +5,7 @@
 #include <deque>
 #include <random>
 
+#include "bench/micro/clock.h"
 #include "workers/wheel.h"
 
 namespace pollux {
@@ -57,11 +58,12 @@ void BM_WheelArmCancelHot(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 
-/// Time goes on by 1 ms a turn; what fires is armed again.
+/// Time goes on by 1 ms a turn; what fires is armed again. `ns_per_timer`: of one that fires.
 void BM_WheelExpire(benchmark::State& state) {
   Field f(state);
   std::int64_t now = 0;
   std::int64_t fired = 0;
+  const std::int64_t begin = bench::ticks();
   for (auto _ : state) {
     now += kMilli;
     while (TimerNode* n = f.wheel.expire(at(now))) {
@@ -69,7 +71,11 @@ void BM_WheelExpire(benchmark::State& state) {
       ++fired;
     }
   }
+  const std::int64_t spent = bench::ticks() - begin;
   state.SetItemsProcessed(fired);
+  if (fired == 0) return;
+  const double ns = static_cast<double>(spent) * bench::ns_per_tick();
+  state.counters["ns_per_timer"] = ns / static_cast<double>(fired);
 }
 
 /// A busy turn in which nothing is due, and the question how long to sleep.
@@ -82,11 +88,11 @@ void BM_WheelIdleTurn(benchmark::State& state) {
 }
 
 void sizes(benchmark::internal::Benchmark* b) { b->Arg(1000)->Arg(100000)->Arg(1000000); }
-BENCHMARK(BM_WheelRearm)->Apply(sizes);
-BENCHMARK(BM_WheelCancelAndArm)->Apply(sizes);
-BENCHMARK(BM_WheelArmCancelHot)->Apply(sizes);
-BENCHMARK(BM_WheelExpire)->Apply(sizes);
-BENCHMARK(BM_WheelIdleTurn)->Apply(sizes);
+BENCHMARK(BM_WheelRearm)->Name("wheel/rearm")->Apply(sizes);
+BENCHMARK(BM_WheelCancelAndArm)->Name("wheel/cancel_arm")->Apply(sizes);
+BENCHMARK(BM_WheelArmCancelHot)->Name("wheel/arm_cancel_hot")->Apply(sizes);
+BENCHMARK(BM_WheelExpire)->Name("wheel/expire_turn")->Apply(sizes);
+BENCHMARK(BM_WheelIdleTurn)->Name("wheel/idle_turn")->Apply(sizes);
 
 }  // namespace
 }  // namespace pollux
