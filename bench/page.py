@@ -175,13 +175,13 @@ def group_section(group, variants):
     return text + latency(curves)
 
 
-def goals_table(goals):
+def goals_table(goals, what="ratio of one round"):
     rows = []
     for g in goals:
         spread = f"{number(g['low'])} .. {number(g['high'])}" if "median" in g else "-"
         kind = g["verdict"] if g["verdict"] in ("met", "missed") else "note"
         rows.append((g["name"], g["goal"], number(g.get("median")), spread, (g["verdict"], kind)))
-    return table(("ratio of one round", "goal", "median", "lowest .. highest", ""), rows)
+    return table((what, "goal", "median", "lowest .. highest", ""), rows)
 
 
 def noise_line(noise):
@@ -236,16 +236,48 @@ def recovery_section(data):
     return "<h2>Recovery from loss</h2>" + table(head, rows)
 
 
-def micro_section(data):
-    """Medians where there are aggregates, else each run."""
-    all_runs = data["benchmarks"]
-    runs = [b for b in all_runs if b.get("aggregate_name") == "median"] or all_runs
+def checksum_bars(figures):
+    """GB/s of each routine, for each size and place."""
+    parts = []
+    for place, what in (("hot", "hot"), ("odd", "hot, from an odd address"), ("cold", "cold")):
+        for size in (20, 64, 1460, 65535):
+            rows = []
+            for name, of_name in figures.items():
+                words = name.split("/")
+                if words[0] == "checksum" and words[1::2] == [place, str(size)]:
+                    rows.append((words[2], *of_name["gb_s"]))
+            if rows:
+                parts.append(f"<h3>Checksum of {size:,} octets, {what}</h3>" + bars(rows, "GB/s"))
+    return "".join(parts)
+
+
+def segment_bars(figures):
+    """What a segment costs against the number of connections."""
     rows = []
-    for b in runs:
-        rate = b.get("bytes_per_second")
-        rows.append((b.get("run_name", b["name"]), f"{number(b['cpu_time'])} {b['time_unit']}",
-                     f"{rate / 1e9:.1f} GB/s" if rate else ""))
-    return "<h2>Parts of the code</h2>" + table(("benchmark", "CPU time", "rate"), rows)
+    for name, of_name in figures.items():
+        if name.startswith("segment/connections_batch/"):
+            connections, batch = name.split("/")[2:]
+            rows.append((f"{int(connections):,}, turns of {batch}", *of_name["ns_per_segment"]))
+    return "<h3>A segment, by connections</h3>" + bars(rows, "ns") if rows else ""
+
+
+def micro_rows(figures):
+    for name, of_name in figures.items():
+        rate = of_name.get("gb_s")
+        more = [f"{key} {number(value[0])}" for key, value in of_name.items()
+                if key not in ("ns", "gb_s")]
+        if rate:
+            more.append(f"{rate[0]:.1f} GB/s")
+        yield name, *map(number, of_name["ns"]), ", ".join(more)
+
+
+def micro_section(data):
+    figures = data["figures"]
+    head = ("benchmark", "ns", "lowest", "highest", "")
+    return "".join(("<h2>Parts of the code</h2>", goals_table(data["goals"], "what"),
+                    segment_bars(figures), checksum_bars(figures),
+                    "<details><summary>All figures</summary>",
+                    table(head, micro_rows(figures)), "</details>"))
 
 
 def other_section(name, data):

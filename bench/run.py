@@ -8,7 +8,6 @@ which wants packages of its own. Results are in build/bench.
 """
 
 import pathlib
-import subprocess
 import sys
 
 import page
@@ -17,23 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def micro(options) -> int:
-    unknown = [o for o in options if o != "--quick"]
-    if unknown:
-        print(f"bench: micro has no option '{unknown[0]}'", file=sys.stderr)
-        return 2
-    quick = "--quick" in options
-    out = ROOT / "build" / "bench" / "micro.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        str(ROOT / "build" / "release" / "bench" / "pollux_micro"),
-        f"--benchmark_out={out}",
-        "--benchmark_out_format=json",
-        f"--benchmark_min_time={0.02 if quick else 0.5}",
-    ]
-    if not quick:
-        command += ["--benchmark_repetitions=5", "--benchmark_report_aggregates_only=true"]
-    print(f"bench: micro, results in {out.relative_to(ROOT)}", flush=True)
-    return subprocess.run(command, check=False).returncode
+    import micro as suite
+    return suite.main(options)
 
 
 def scaling(options) -> int:

@@ -14,6 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "bench"), str(HERE / "e2e")]
 
 import bed  # noqa: E402
 import e2e  # noqa: E402
+import micro  # noqa: E402
 import page  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
@@ -197,15 +198,51 @@ RECOVERY = {"cells": [{
     "algorithm": "cubic", "direction": "out", "rtt_ms": 20.0, "loss": 1.0, "goodput_ratio": None,
     "kernel": {"mbit_s": 100.0, "resent_percent": 1.0}, "void": "",
     "pollux": {"mbit_s": 110.0, "resent_percent": 1.1}}]}
-MICRO = {"benchmarks": [{"name": "sum", "cpu_time": 12.0, "time_unit": "ns",
-                         "bytes_per_second": 5e9}]}
+GOOGLE = [
+    {"name": "checksum/hot/best/64", "run_type": "iteration", "cpu_time": 2.0, "real_time": 9.0,
+     "time_unit": "us", "bytes_per_second": 5e9},
+    {"name": "checksum/hot/best/64", "run_type": "iteration", "cpu_time": 4.0, "real_time": 9.0,
+     "time_unit": "us", "bytes_per_second": 3e9},
+    {"name": "checksum/hot/best/64_mean", "run_name": "checksum/hot/best/64",
+     "run_type": "aggregate", "cpu_time": 3.0, "real_time": 9.0, "time_unit": "us"},
+    {"name": "segment/connections_batch/100/64/manual_time", "run_type": "iteration",
+     "cpu_time": 1.0, "real_time": 7.0, "time_unit": "ns", "ns_per_segment": 0.1, "iterations": 3},
+    {"name": "ring/through/own/8/real_time", "run_type": "iteration", "cpu_time": 1.0,
+     "real_time": 8.0, "time_unit": "ns"},
+]
+
+
+class Micro(unittest.TestCase):
+    found = micro.samples(GOOGLE)
+
+    def test_repetitions_are_samples_and_aggregates_are_not(self):
+        self.assertEqual([{"ns": 2000.0, "gb_s": 5.0}, {"ns": 4000.0, "gb_s": 3.0}],
+                         self.found["checksum/hot/best/64"])
+
+    def test_what_names_its_clock_is_read_from_it(self):
+        self.assertEqual([{"ns": 7.0, "ns_per_segment": 0.1}],
+                         self.found["segment/connections_batch/100/64"])
+        self.assertEqual([{"ns": 8.0}], self.found["ring/through/own/8"])
+
+    def test_summaries_have_the_ends(self):
+        self.assertEqual([4.0, 3.0, 5.0],
+                         micro.summary_of(self.found)["checksum/hot/best/64"]["gb_s"])
+
+    def test_goals_have_names_of_their_own(self):
+        names = [g.name for g in micro.goals()]
+        self.assertEqual(len(names), len(set(names)))
+
+
+MICRO = {"figures": micro.summary_of(micro.samples(GOOGLE)),
+         "goals": [{"name": "sum", "goal": ">= 1", "verdict": "not measured"}]}
 
 
 class Page(unittest.TestCase):
     def test_holds_every_suite(self):
         text = page.page({"e2e": E2E, "recovery": RECOVERY, "micro": MICRO, "other": {"a": 1}})
         for word in ("End to end", "Recovery from loss", "Parts of the code", "other", "4.2%",
-                     "today", "failed: x: y", "not measured"):
+                     "today", "failed: x: y", "not measured", "100, turns of 64",
+                     "Checksum of 64 octets, hot"):
             self.assertIn(word, text)
 
     def test_names_are_escaped_and_nothing_is_loaded(self):
