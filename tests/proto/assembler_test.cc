@@ -150,6 +150,18 @@ TEST_F(AssemblerTest, ANoRoomInsertStoresNothing) {
   EXPECT_EQ(put(1000, "www"), Insert::duplicate);
 }
 
+TEST_F(AssemblerTest, ACopyHoldsReferencesOfItsOwn) {
+  for (std::uint32_t i = 0; i < 100; ++i) put(1000 + 2 * i, "x");
+  take(1000);
+  Assembler copy(a_);
+  a_.clear();
+  EXPECT_EQ(home_.out(), 99);
+  EXPECT_EQ(copy.bytes(), 99U);
+  EXPECT_EQ(copy.pieces(), 99U);
+  EXPECT_EQ(sack(copy, 1), (Ranges{range(1198, 1199)}));
+  EXPECT_EQ(text(copy.take(Seq{1002})), "x");
+}
+
 TEST_F(AssemblerTest, OnePayloadFillsEveryHole) {
   for (std::uint32_t i = 0; i < 500; ++i) put(1000 + 2 * i, "x");
   EXPECT_EQ(put(999, std::string(1001, 'y')), Insert::stored);
