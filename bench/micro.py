@@ -8,6 +8,7 @@ import argparse
 import datetime
 import json
 import pathlib
+import re
 import subprocess
 
 import stats
@@ -16,7 +17,7 @@ from stats import Goal
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "build" / "release" / "bench" / "pollux_micro"
 RESULTS = ROOT / "build" / "bench" / "micro.json"
-REPETITIONS, REPETITIONS_QUICK = 9, 3
+REPETITIONS, REPETITIONS_QUICK = 7, 3
 UNITS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 PATTERNS = ("every_second_missing", "reverse", "random_octets", "random_octets_in_1000_holes",
             "overlapping_1000_holes")
@@ -52,7 +53,7 @@ def samples(benchmarks):
     for b in benchmarks:
         if b.get("run_type") == "aggregate":
             continue
-        name = b.get("run_name", b["name"])
+        name = re.sub("/(min_time|iterations):[0-9.]+", "", b.get("run_name", b["name"]))
         for tail in ("/manual_time", "/real_time"):
             name, timed = name.removesuffix(tail), name.endswith(tail)
             if timed:
@@ -68,7 +69,7 @@ def samples(benchmarks):
 def summary_of(found):
     """{name: {key: [median, lowest, highest]}}."""
     out = {}
-    for name, of_name in found.items():
+    for name, of_name in sorted(found.items()):
         out[name] = {}
         for key in of_name[0]:
             s = stats.summary(f[key] for f in of_name if key in f)

@@ -52,7 +52,7 @@ def colour(variant):
 
 def bars(rows, unit):
     """[(label, median, low, high)] as horizontal bars with their spread."""
-    left, width, step = 130, 620, 24
+    left, width, step = 150, 600, 24
     top = max((high for _, _, _, high in rows), default=0) or 1
     out = [f'<svg width="{left + width + 130}" height="{step * len(rows) + 6}" role="img">']
     for i, (label, median, low, high) in enumerate(rows):
@@ -256,8 +256,10 @@ def segment_bars(figures):
     rows = []
     for name, of_name in figures.items():
         if name.startswith("segment/connections_batch/"):
-            connections, batch = name.split("/")[2:]
-            rows.append((f"{int(connections):,}, turns of {batch}", *of_name["ns_per_segment"]))
+            connections, batch = map(int, name.split("/")[2:])
+            label = f"{connections:,}, turns of {batch}"
+            rows.append((batch, connections, label, *of_name["ns_per_segment"]))
+    rows = [row[2:] for row in sorted(rows)]
     return "<h3>A segment, by connections</h3>" + bars(rows, "ns") if rows else ""
 
 
