@@ -25,7 +25,7 @@ void Shard::remove(ConnEntry& e) {
     Stream s(*this, e);
     e.service->on_closed(s, reason_of(e.tcp));
   }
-  wheel_.cancel(e.timer);
+  wheel_.cancel(e);
   table_.erase(&e);
   if (e.dirty) std::erase(dirty_, &e);
   bookkeeping_ -= e.bookkeeping;

@@ -41,7 +41,7 @@ Shard::~Shard() {
   std::vector<ConnEntry*> all;
   table_.for_each([&](FlowEntry& e) { all.push_back(&static_cast<ConnEntry&>(e)); });
   for (ConnEntry* e : all) {
-    wheel_.cancel(e->timer);
+    wheel_.cancel(*e);
     delete e;
   }
 }
@@ -267,7 +267,7 @@ void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes mess
 void Shard::on_timers(Instant now) {
   now_ = now;
   while (TimerNode* node = wheel_.expire(now)) {
-    ConnEntry& e = *static_cast<ConnTimer*>(node)->owner;
+    ConnEntry& e = static_cast<ConnEntry&>(*node);
     e.armed_for = kNever;
     if (e.tcp.deadline() <= now) e.tcp.on_timer(now);
     if (e.user_timer <= now) {
@@ -288,7 +288,7 @@ void Shard::on_timers(Instant now) {
 void Shard::rearm(ConnEntry& e) {
   const Instant deadline = std::min(e.tcp.deadline(), e.user_timer);
   if (deadline >= e.armed_for) return;
-  wheel_.arm(e.timer, deadline);
+  wheel_.arm(e, deadline);
   e.armed_for = deadline;
 }
 

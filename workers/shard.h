@@ -52,11 +52,6 @@ struct ShardOptions {
   std::function<bool(std::uint32_t)> owns_hash = [](std::uint32_t) { return true; };
 };
 
-/// A connection's place in the wheel, with the way back to it.
-struct ConnTimer : TimerNode {
-  ConnEntry* owner = nullptr;
-};
-
 /// What a connection's IP headers say beside the addresses.
 struct IpMarks {
   std::uint8_t dscp = 0;       ///< RFC 2474
@@ -64,15 +59,13 @@ struct IpMarks {
 };
 
 /// One connection with all that the shard keeps about it.
-struct ConnEntry : FlowEntry {
+struct ConnEntry : FlowEntry, TimerNode {
   ConnEntry(const tcp::Conn& c, Service& s) : tcp(c), service(&s) {
-    timer.owner = this;
     if (s.congestion_control()) tcp.set_congestion_control(*s.congestion_control());
   }
   tcp::Conn tcp;
   Service* service;
   std::unique_ptr<Session> session;
-  ConnTimer timer;
   Slice crumbs;                 ///< a slot that tiny pieces ahead of a gap share
   std::size_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
   Instant armed_for = kNever;   ///< where the wheel has it; never later than its deadline

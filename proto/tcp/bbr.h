@@ -15,7 +15,7 @@ class Bbr {
   ///         startup -> drain -> down -> cruise -> refill -> up -> down ...   (any) -> probe_rtt
   enum class State : std::uint8_t { startup, drain, down, cruise, refill, up, probe_rtt };
 
-  explicit Bbr(std::uint32_t mss);
+  explicit Bbr(std::uint32_t mss = 536);
   void on_ack(const AckEvent& e);
   void on_loss(Instant now, std::uint32_t in_flight);  ///< fast recovery begins
   void on_rto(Instant now, std::uint32_t in_flight);   ///< cwnd = 1 MSS until the next ACK

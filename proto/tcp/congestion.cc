@@ -23,7 +23,7 @@ std::uint32_t initial_window(std::uint32_t mss) {
 
 CongestionControl::CongestionControl(CcKind kind, std::uint32_t mss) : v_(Reno(mss)) {
   if (kind == CcKind::cubic) v_ = Cubic(mss);
-  if (kind == CcKind::bbr) v_ = Bbr(mss);
+  if (kind == CcKind::bbr) v_ = Lazy<Bbr>(Bbr(mss));
 }
 
 namespace {
@@ -39,7 +39,7 @@ std::uint64_t window_rate(std::uint64_t cwnd, Duration srtt, std::uint64_t perce
 
 /// BBR's is a part of its model; the others spread their window over the round trip.
 std::uint64_t CongestionControl::pacing_rate(Duration srtt) const {
-  if (const auto* bbr = std::get_if<Bbr>(&v_)) return bbr->pacing_rate();
+  if (const auto* bbr = std::get_if<Lazy<Bbr>>(&v_)) return (*bbr)->pacing_rate();
   const auto* cubic = std::get_if<Cubic>(&v_);
   const auto percent =
       cubic != nullptr ? cubic->pacing_percent() : std::get<Reno>(v_).pacing_percent();

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <variant>
 
+#include "proto/base/lazy.h"
 #include "proto/base/time.h"
 #include "proto/tcp/ack_event.h"
 #include "proto/tcp/bbr.h"
@@ -84,15 +85,23 @@ class Cubic {
     std::uint64_t t_ns = 0;  ///< t of the curve: time of this period in which cwnd was the limit
     bool begun = false;
   };
-  Epoch epoch_;
-  /// Before the last reduction, for undo(); cwnd 0: nothing to undo.
-  struct {
-    std::uint32_t cwnd = 0;
-    std::uint32_t ssthresh = 0;
+  /// What there is only after the first slow start.
+  struct Avoidance {
     Epoch epoch;
-  } prior_;
-  std::uint64_t credit_ = 0;      ///< what earlier increases left over, see each use
-  std::uint64_t est_credit_ = 0;  ///< seventeenths of acknowledged octets toward w_est
+    std::uint64_t est_credit = 0;  ///< seventeenths of acknowledged octets toward w_est
+    /// Before the last reduction, for undo(); cwnd 0: nothing to undo.
+    struct {
+      std::uint32_t cwnd = 0;
+      std::uint32_t ssthresh = 0;
+      Epoch epoch;
+    } prior;
+  };
+  const Epoch& epoch() const { return avoidance_->epoch; }
+  void end_epoch() {
+    if (epoch().begun) avoidance_.own().epoch.begun = false;
+  }
+  Lazy<Avoidance> avoidance_;
+  std::uint64_t credit_ = 0;  ///< what earlier increases left over, see each use
   Instant last_ack_{};
   bool idle_ = false;       ///< nothing was outstanding since last_ack_
   bool timed_out_ = false;  ///< an RTO fired and nothing was acknowledged since
@@ -108,41 +117,57 @@ class Cubic {
 };
 
 class CongestionControl {
+  // BBR's model is large: on the heap, a connection that does without it is smaller.
+  static const Bbr& state(const Lazy<Bbr>& c) { return *c; }
+  static Bbr& state(Lazy<Bbr>& c) { return c.own(); }
+  template <class T>
+  static T& state(T& c) {
+    return c;
+  }
+  template <class F>
+  decltype(auto) visit(F&& f) const {
+    return std::visit([&](const auto& c) { return f(state(c)); }, v_);
+  }
+  template <class F>
+  decltype(auto) visit(F&& f) {
+    return std::visit([&](auto& c) { return f(state(c)); }, v_);
+  }
+
  public:
   CongestionControl(CcKind kind, std::uint32_t mss);
   void on_ack(const AckEvent& e) {
-    std::visit([&](auto& c) { c.on_ack(e); }, v_);
+    visit([&](auto& c) { c.on_ack(e); });
   }
   void on_loss(Instant now, std::uint32_t in_flight) {
-    std::visit([&](auto& c) { c.on_loss(now, in_flight); }, v_);
+    visit([&](auto& c) { c.on_loss(now, in_flight); });
   }
   void on_rto(Instant now, std::uint32_t in_flight) {
-    std::visit([&](auto& c) { c.on_rto(now, in_flight); }, v_);
+    visit([&](auto& c) { c.on_rto(now, in_flight); });
   }
   void on_idle(Duration idle, Duration rto) {
-    std::visit([&](auto& c) { c.on_idle(idle, rto); }, v_);
+    visit([&](auto& c) { c.on_idle(idle, rto); });
   }
   /// Takes the last reduction back: what seemed lost had only been late.
   void undo() {
-    std::visit([](auto& c) { c.undo(); }, v_);
+    visit([](auto& c) { c.undo(); });
   }
   void set_mss(std::uint32_t mss) {
-    std::visit([&](auto& c) { c.set_mss(mss); }, v_);
+    visit([&](auto& c) { c.set_mss(mss); });
   }
   std::uint32_t cwnd() const {
-    return std::visit([](auto& c) { return c.cwnd(); }, v_);
+    return visit([](auto& c) { return c.cwnd(); });
   }
   std::uint32_t ssthresh() const {
-    return std::visit([](auto& c) { return c.ssthresh(); }, v_);
+    return visit([](auto& c) { return c.ssthresh(); });
   }
   /// Octets per second at which to send; kUnpaced when it does not matter. `srtt` zero: not known.
   std::uint64_t pacing_rate(Duration srtt) const;
   /// The algorithm sets cwnd through a recovery itself; else PRR does (RFC 6937).
-  bool drives_recovery() const { return std::holds_alternative<Bbr>(v_); }
+  bool drives_recovery() const { return std::holds_alternative<Lazy<Bbr>>(v_); }
   CcKind kind() const { return static_cast<CcKind>(v_.index()); }
 
  private:
-  std::variant<Reno, Cubic, Bbr> v_;  ///< in the order of CcKind
+  std::variant<Reno, Cubic, Lazy<Bbr>> v_;  ///< in the order of CcKind
 };
 
 }  // namespace pollux::tcp

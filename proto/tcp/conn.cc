@@ -97,7 +97,7 @@ void Conn::close_with(CloseCause cause) {
   pace_blocked_ = tail_probe_pending_ = false;
   send_queue_.clear();
   board_.clear();
-  assembler_.clear();
+  assembler_.reset();
   if (cause != CloseCause::normal) rcv_queue_.clear();
 }
 
@@ -108,7 +108,7 @@ void Conn::enter_time_wait(Instant now) {
   keepalive_at_ = now + opt_->time_wait;
   send_queue_.clear();
   board_.clear();
-  assembler_.clear();
+  assembler_.reset();
 }
 
 std::size_t Conn::send_room() const {
@@ -222,18 +222,18 @@ Conn::Info Conn::info() const {
   i.bytes_sent = bytes_sent_;
   i.bytes_received = bytes_received_;
   i.bytes_acked = send_queue_.begin();
-  i.bytes_retransmitted = stats_.bytes_retransmitted;
+  i.bytes_retransmitted = losses_->bytes_retransmitted;
   i.retransmits = retransmits_;
-  i.bytes_lost = stats_.bytes_lost;
-  i.timeouts = stats_.timeouts;
-  i.recoveries = stats_.recoveries;
-  i.spurious_recoveries = stats_.spurious;
-  i.loss_probes = stats_.probes;
-  i.dsacks = stats_.dsacks;
+  i.bytes_lost = losses_->bytes_lost;
+  i.timeouts = losses_->timeouts;
+  i.recoveries = losses_->recoveries;
+  i.spurious_recoveries = losses_->spurious;
+  i.loss_probes = losses_->probes;
+  i.dsacks = losses_->dsacks;
   i.delivery_rate = stats_.delivery_rate;
   i.delivery_app_limited = stats_.rate_app_limited;
   i.pacing_rate = pacing_rate_;
-  i.out_of_order_bytes = assembler_.bytes();
+  i.out_of_order_bytes = assembler_->bytes();
   i.send_queue = send_queue_.size();
   i.receive_queue = rcv_queue_.size();
   i.unsent = is_synchronized(state_) && !is_closed() ? unsent() : 0;

@@ -17,6 +17,7 @@
 
 #include "proto/base/buffer.h"
 #include "proto/base/drop.h"
+#include "proto/base/lazy.h"
 #include "proto/base/seq.h"
 #include "proto/base/time.h"
 #include "proto/tcp/assembler.h"
@@ -201,13 +202,13 @@ class Conn {
   std::uint32_t mss() const { return mss_; }
   CcKind congestion_control() const { return cc_.kind(); }
   /// Octets of payload held in all queues.
-  std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_.bytes(); }
+  std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_->bytes(); }
   /// Octets that its own lists take.
   std::size_t bookkeeping() const {
-    return assembler_.bookkeeping() + board_.bookkeeping() + send_queue_.bookkeeping() +
-           rcv_queue_.bookkeeping();
+    return assembler_->bookkeeping() + board_.bookkeeping() + send_queue_.bookkeeping() +
+           rcv_queue_.bookkeeping() + losses_.bookkeeping();
   }
-  bool keeps_out_of_order() const { return !assembler_.empty(); }
+  bool keeps_out_of_order() const { return !assembler_->empty(); }
   /// Sequence variables relative to the initial ones, for logs.
   std::uint32_t snd_una_relative() const { return distance(snd_.iss, snd_.una); }
   std::uint32_t snd_nxt_relative() const { return distance(snd_.iss, snd_.nxt); }
@@ -281,7 +282,7 @@ class Conn {
   std::uint32_t pipe() const { return board_.pipe() - std::min(board_.pipe(), dup_credit_); }
   /// The congestion window of this moment.
   std::uint32_t window() const {
-    return in_recovery_ && !cc_.drives_recovery() ? prr_.window() : cc_.cwnd();
+    return in_recovery_ && !cc_.drives_recovery() ? losses_->prr.window() : cc_.cwnd();
   }
 
   // output.cc
@@ -357,15 +358,21 @@ class Conn {
   const Options* opt_;
   SliceQueue send_queue_;  ///< from SND.UNA on (without SYN)
   SliceQueue rcv_queue_;   ///< in order, not consumed
-  Assembler assembler_;
+  Lazy<Assembler> assembler_;
   Scoreboard board_;
   RttEstimator rtt_;
   CongestionControl cc_;
   Rack rack_;
   LossProbe probe_;
-  Prr prr_;
-  Undo undo_;
   RateSampler rate_;
+  /// What only a connection that lost something has.
+  struct Losses {
+    Prr prr;
+    Undo undo;
+    std::uint64_t bytes_retransmitted = 0, bytes_lost = 0;
+    std::uint32_t timeouts = 0, recoveries = 0, spurious = 0, probes = 0, dsacks = 0;
+  };
+  Lazy<Losses> losses_;
 
   /// One timer for all that waits for an ACK (RFC 8985 8).
   enum class Wait : std::uint8_t { retransmit, reorder, probe, persist };
@@ -382,11 +389,9 @@ class Conn {
 
   /// What only info() tells.
   struct {
-    std::uint64_t bytes_retransmitted = 0, bytes_lost = 0;
     std::uint64_t delivery_rate = 0;
     Instant limit_since{};
     Duration busy{}, window_limited{}, buffer_limited{};
-    std::uint32_t timeouts = 0, recoveries = 0, spurious = 0, probes = 0, dsacks = 0;
     bool rate_app_limited = false;
   } stats_;
 

@@ -1,9 +1,9 @@
 // RFC 9438 (CUBIC) with HyStart++ (RFC 9406). Windows are octets, the curve's time milliseconds.
 //
-//   cwnd  epoch_.w_max - - - - - - -.-----'        C (t - K)^3 + W_max, C = 0.4 segments / s^3
+//   cwnd  w_max - - - - - - -.-----'        C (t - K)^3 + W_max, C = 0.4 segments / s^3
 //                       . '                  in octets and ms: mss (t - K)^3 / 2.5e9
 //                    .'
-//         0.7 epoch_.w_max :_________________ t
+//         0.7 w_max :_________________ t
 //                    0          K
 #include <algorithm>
 #include <limits>
@@ -69,15 +69,16 @@ void Cubic::on_ack(const AckEvent& e) {
 /// Time in which the window was not the limit proves nothing about the path: RFC 9438 5.8 wants t
 /// without it. So t is summed up from the gaps between ACKs instead of taken from an epoch's start.
 void Cubic::count_time(const AckEvent& e) {
-  if (epoch_.begun && e.cwnd_limited && !idle_) {
-    epoch_.t_ns = std::min(epoch_.t_ns + elapsed_ns(last_ack_, e.now), kMaxTimeNs);
+  if (epoch().begun && e.cwnd_limited && !idle_) {
+    std::uint64_t& t = avoidance_.own().epoch.t_ns;
+    t = std::min(t + elapsed_ns(last_ack_, e.now), kMaxTimeNs);
   }
   last_ack_ = std::max(last_ack_, e.now);
   idle_ = false;
 }
 
 void Cubic::slow_start(const AckEvent& e) {
-  epoch_.begun = false;
+  end_epoch();
   // RFC 9406 4.3: only the first slow start has no ssthresh to find its end by.
   if (ssthresh_ == UINT32_MAX && hystart_round(e)) return;
   if (!e.cwnd_limited) return;
@@ -142,46 +143,48 @@ bool Cubic::end_slow_start() {
 std::uint32_t Cubic::pacing_percent() const { return cwnd_ < ssthresh_ / 2 && !css_ ? 200 : 120; }
 
 void Cubic::begin_epoch() {
-  epoch_.begun = true;
-  epoch_.t_ns = 0;
-  epoch_.w_est = cwnd_;
+  Avoidance& a = avoidance_.own();
+  Epoch& epoch = a.epoch;
+  epoch.begun = true;
+  epoch.t_ns = 0;
+  epoch.w_est = cwnd_;
   credit_ = 0;
-  est_credit_ = 0;
+  a.est_credit = 0;
   // RFC 9438 4.8, 4.10: after a timeout or HyStart++ there is no W_max: K = 0 from here.
-  epoch_.w_max = std::max(epoch_.w_max, cwnd_);
-  epoch_.cwnd_prior = std::max(epoch_.cwnd_prior, cwnd_);
-  const std::uint64_t cube = std::uint64_t{epoch_.w_max - cwnd_} * 2'500'000'000U / mss_;  // (4.2)
-  epoch_.k_ms = cube_root(cube);
+  epoch.w_max = std::max(epoch.w_max, cwnd_);
+  epoch.cwnd_prior = std::max(epoch.cwnd_prior, cwnd_);
+  const std::uint64_t cube = std::uint64_t{epoch.w_max - cwnd_} * 2'500'000'000U / mss_;  // (4.2)
+  epoch.k_ms = cube_root(cube);
 }
 
 /// W_cubic at t + `ahead`, in [0, kMaxCwnd].
 std::uint32_t Cubic::curve(Duration ahead) const {
   const auto ahead_ns = static_cast<std::uint64_t>(std::max(ahead, Duration::zero()).count());
-  const std::uint64_t t = (epoch_.t_ns + ahead_ns) / 1'000'000;  // below 2^62 + 2^63
-  const std::uint64_t d =
-      std::min(t < epoch_.k_ms ? epoch_.k_ms - t : t - epoch_.k_ms, kMaxCurveMs);
+  const Epoch& e = epoch();
+  const std::uint64_t t = (e.t_ns + ahead_ns) / 1'000'000;  // below 2^62 + 2^63
+  const std::uint64_t d = std::min(t < e.k_ms ? e.k_ms - t : t - e.k_ms, kMaxCurveMs);
   const std::uint64_t octets = d * d * d / 2500 * mss_ / 1'000'000;
-  if (t < epoch_.k_ms)
-    return octets < epoch_.w_max ? epoch_.w_max - static_cast<std::uint32_t>(octets) : 0;
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(epoch_.w_max + octets, kMaxCwnd));
+  if (t < e.k_ms) return octets < e.w_max ? e.w_max - static_cast<std::uint32_t>(octets) : 0;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(e.w_max + octets, kMaxCwnd));
 }
 
 /// RFC 9438 4.3: what Reno would have by now; alpha = 3 (1 - 0.7) / (1 + 0.7) = 9/17 until the
 /// window of the last reduction is reached again, then 1.
 void Cubic::grow_reno_estimate(std::uint32_t acked) {
-  est_credit_ += std::uint64_t{acked} * (epoch_.w_est < epoch_.cwnd_prior ? 9 : 17);
+  Avoidance& a = avoidance_.own();
+  a.est_credit += std::uint64_t{acked} * (a.epoch.w_est < a.epoch.cwnd_prior ? 9 : 17);
   const std::uint64_t step = std::uint64_t{cwnd_} * 17;
-  if (est_credit_ < step) return;
-  est_credit_ -= step;
-  epoch_.w_est = std::min(epoch_.w_est + mss_, kMaxCwnd);
+  if (a.est_credit < step) return;
+  a.est_credit -= step;
+  a.epoch.w_est = std::min(a.epoch.w_est + mss_, kMaxCwnd);
 }
 
 void Cubic::avoid(const AckEvent& e) {
-  if (!epoch_.begun) begin_epoch();
+  if (!epoch().begun) begin_epoch();
   const std::uint32_t acked = std::min(e.acked, cwnd_);
   grow_reno_estimate(acked);
-  if (curve(Duration::zero()) < epoch_.w_est) {  // Reno-friendly region
-    cwnd_ = std::max(cwnd_, epoch_.w_est);
+  if (curve(Duration::zero()) < epoch().w_est) {  // Reno-friendly region
+    cwnd_ = std::max(cwnd_, epoch().w_est);
     return;
   }
   // (4.4), (4.5): toward the value one RTT ahead, at most half a window more per round trip.
@@ -193,15 +196,16 @@ void Cubic::avoid(const AckEvent& e) {
   cwnd_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(cwnd_ + grow, kMaxCwnd));
 }
 
-/// RFC 9438 4.6 and, for epoch_.w_max, fast convergence (4.7): a window that shrinks leaves room to
+/// RFC 9438 4.6 and, for w_max, fast convergence (4.7): a window that shrinks leaves room to
 /// newcomers.
 void Cubic::reduce(std::uint32_t in_flight) {
-  prior_ = {cwnd_, ssthresh_, epoch_};
-  epoch_.cwnd_prior = cwnd_;
-  epoch_.w_max =
-      cwnd_ < epoch_.w_max ? static_cast<std::uint32_t>(std::uint64_t{cwnd_} * 17 / 20) : cwnd_;
+  Avoidance& a = avoidance_.own();
+  a.prior = {cwnd_, ssthresh_, a.epoch};
+  a.epoch.cwnd_prior = cwnd_;
+  a.epoch.w_max =
+      cwnd_ < a.epoch.w_max ? static_cast<std::uint32_t>(std::uint64_t{cwnd_} * 17 / 20) : cwnd_;
   ssthresh_ = std::max(times_beta(std::min(in_flight, kMaxCwnd)), 2 * mss_);
-  epoch_.begun = false;
+  a.epoch.begun = false;
   css_ = false;
   credit_ = 0;
 }
@@ -216,18 +220,17 @@ void Cubic::on_rto(Instant, std::uint32_t in_flight) {
   // RFC 5681 3.1: ssthresh is held when the same segment times out again.
   if (!timed_out_) reduce(in_flight);
   timed_out_ = true;
-  epoch_.w_max = 0;  // (4.8): the next epoch begins with K = 0 at its own cwnd
-  epoch_.cwnd_prior = 0;
-  epoch_.begun = false;
+  avoidance_.own().epoch = {};  // (4.8): the next begins with K = 0 at its own cwnd
   cwnd_ = mss_;
 }
 
 void Cubic::undo() {
-  if (prior_.cwnd == 0) return;
-  cwnd_ = std::max(cwnd_, prior_.cwnd);
-  ssthresh_ = std::max(ssthresh_, prior_.ssthresh);
-  epoch_ = prior_.epoch;
-  prior_.cwnd = 0;
+  if (avoidance_->prior.cwnd == 0) return;
+  Avoidance& a = avoidance_.own();
+  cwnd_ = std::max(cwnd_, a.prior.cwnd);
+  ssthresh_ = std::max(ssthresh_, a.prior.ssthresh);
+  a.epoch = a.prior.epoch;
+  a.prior.cwnd = 0;
   timed_out_ = false;
 }
 
@@ -238,7 +241,7 @@ void Cubic::on_idle(Duration idle, Duration rto) {
   // RFC 2861 3: what was proven is found again by slow start, not octet by octet.
   ssthresh_ = std::max(ssthresh_, cwnd_ - cwnd_ / 4);
   cwnd_ = restart;
-  epoch_.begun = false;
+  end_epoch();
   css_ = false;
   round_min_us_ = last_round_min_us_ = recent_min_us_ = UINT32_MAX;
   recent_samples_ = 0;

@@ -23,7 +23,7 @@ bool Conn::poll_tx(Instant now, SegmentOut& out) {
     return ack_now_ && state_ == State::syn_received && emit_ack(now, out);
   }
   // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
-  const bool blocks = !assembler_.empty() || dsack_.begin != dsack_.end;
+  const bool blocks = !assembler_->empty() || dsack_.begin != dsack_.end;
   if (dup_acks_owed_ > 0 || (ack_now_ && blocks)) return emit_ack(now, out);
   pace_blocked_ = false;
   if (emit_retransmission(now, out) || emit_loss_probe(now, out) || emit_new_data(now, out) ||
@@ -218,9 +218,9 @@ void Conn::emit_again(Instant now, TxRecord& record, SegmentOut& out) {
   if (got == 0) out.header.flags = static_cast<std::uint8_t>(out.header.flags & ~flag::psh);
   out.retransmission = true;
   retransmits_ += got == 0 ? 1U : (got + mss_ - 1U) / mss_;
-  stats_.bytes_retransmitted += got;
-  undo_.on_retransmitted(r->size, ts_now(now));
-  if (in_recovery_) prr_.on_sent(r->size);
+  losses_.own().bytes_retransmitted += got;
+  losses_.own().undo.on_retransmitted(r->size, ts_now(now));
+  if (in_recovery_) losses_.own().prr.on_sent(r->size);
   board_.on_retransmitted(*r, now, rate_.stamp(now, board_.pipe(), r->size));
   pace(now, got);
   after_ack_sent();
@@ -242,7 +242,7 @@ bool Conn::emit_loss_probe(Instant now, SegmentOut& out) {
   } else {
     return false;
   }
-  ++stats_.probes;
+  ++losses_.own().probes;
   probe_ = {.end = snd_.nxt, .out = true, .retransmission = out.retransmission};
   rtx_at_ = kNever;
   arm_retransmission(now);  // probe_.out: the next is the time-out
@@ -315,7 +315,7 @@ void Conn::send_new(Instant now, std::uint32_t n, bool fin, SegmentOut& out) {
   fill_header(now, snd_.nxt, flags, out);
   const std::uint32_t size = got + (fin ? 1U : 0U);
   board_.on_sent(snd_.nxt, size, now, rate_.stamp(now, board_.pipe(), size));
-  if (in_recovery_) prr_.on_sent(size);
+  if (in_recovery_) losses_.own().prr.on_sent(size);
   snd_.nxt += size;
   bytes_sent_ += got;
   fin_sent_ |= fin;
@@ -351,7 +351,7 @@ void Conn::fill_sack(wire::TcpOptions& options) {
   std::span<wire::SackBlock> room = std::span(options.sack).first(ts_on_ ? 3 : 4);
   std::size_t n = 0;
   if (dsack_.begin != dsack_.end) room[n++] = std::exchange(dsack_, {});
-  if (!assembler_.empty()) n += assembler_.sack_blocks(room.subspan(n));
+  if (!assembler_->empty()) n += assembler_.own().sack_blocks(room.subspan(n));
   options.sack_count = static_cast<std::uint8_t>(n);
 }
 
@@ -365,7 +365,7 @@ bool Conn::emit_ack(Instant now, SegmentOut& out) {
   if (sack_on_) fill_sack(out.header.options);
   if (dup_acks_owed_ > 0) --dup_acks_owed_;
   after_ack_sent();
-  ack_now_ = sack_on_ && assembler_.has_news();
+  ack_now_ = sack_on_ && assembler_->has_news();
   return true;
 }
 

@@ -44,7 +44,7 @@ void Conn::on_ack(Instant now, const Incoming& in) {
     const bool partial = advances && acked > 0;
     const std::uint32_t octets =
         sack_on_ ? d.octets : (partial ? acked - std::min(acked, credit) : mss_);
-    prr_.on_ack(octets, pipe(), mss_, advances && lost_unreported_ == 0);
+    losses_.own().prr.on_ack(octets, pipe(), mss_, advances && lost_unreported_ == 0);
   }
   tell_congestion_control(now, d, in_flight, advances);
   if (want_writable_ && send_room() >= send_limit() / 4) {
@@ -86,9 +86,9 @@ const wire::SackBlock* Conn::find_dsack(const wire::TcpHeader& h) const {
 
 void Conn::take_dsack(const wire::SackBlock* dsack) {
   if (dsack == nullptr) return;
-  ++stats_.dsacks;
+  ++losses_.own().dsacks;
   if (retransmits_ > 0) rack_.on_dsack(snd_.nxt);
-  undo_.on_dsack(dsack->begin, dsack->end);
+  losses_.own().undo.on_dsack(dsack->begin, dsack->end);
 }
 
 /// Nothing is in flight any more. That the last thing sent again came twice is told by now only.
@@ -97,7 +97,7 @@ void Conn::on_late_ack(Instant now, const wire::TcpHeader& h) {
   const wire::SackBlock* dsack = h.options.sack_count > 0 ? find_dsack(h) : nullptr;
   take_dsack(dsack);
   judge_probe(now, h, dsack, false);
-  if (dsack != nullptr && undo_.told_by_dsack()) undo_recovery();
+  if (dsack != nullptr && losses_->undo.told_by_dsack()) undo_recovery();
 }
 
 /// Karn; and what waited behind a hole until its retransmission came tells no round trip either.
@@ -135,8 +135,8 @@ void Conn::judge_recovery(Instant now, const wire::TcpHeader& h, const Delivered
                           bool advances) {
   const bool recovers = in_recovery_ || rto_recovery_;
   const bool echo = recovers && advances && ts_on_ && h.options.timestamps &&
-                    undo_.told_by_echo(h.options.timestamps->echo);
-  if (echo || undo_.told_by_dsack()) {
+                    losses_->undo.told_by_echo(h.options.timestamps->echo);
+  if (echo || losses_->undo.told_by_dsack()) {
     undo_recovery();
   } else if (rto_recovery_) {
     judge_timeout(d, advances);
@@ -200,9 +200,10 @@ void Conn::detect_loss(Instant now) {
 }
 
 void Conn::note_lost(std::uint32_t octets) {
+  if (octets == 0) return;
   rate_.on_lost(octets);
   lost_unreported_ += octets;
-  stats_.bytes_lost += octets;
+  losses_.own().bytes_lost += octets;
 }
 
 /// What a reduction starts from: cwnd where it was the limit (RFC 9438 4.6), else what is in
@@ -219,11 +220,11 @@ void Conn::enter_recovery(Instant now) {
   sacked_unpaid_ = 0;
   recover_ = snd_.nxt;
   probe_.out = tail_probe_pending_ = false;
-  undo_.begin(snd_.una);
+  losses_.own().undo.begin(snd_.una);
   cc_.on_loss(now, reducible());
-  prr_.begin(flight, cc_.ssthresh());
-  prr_.on_ack(0, pipe(), mss_, false);
-  ++stats_.recoveries;
+  losses_.own().prr.begin(flight, cc_.ssthresh());
+  losses_.own().prr.on_ack(0, pipe(), mss_, false);
+  ++losses_.own().recoveries;
 }
 
 void Conn::leave_recovery() {
@@ -237,11 +238,11 @@ void Conn::leave_recovery() {
 /// RFC 4015: nothing was lost, so the window is what it was and nothing more is sent again.
 void Conn::undo_recovery() {
   cc_.undo();
-  undo_.end();
+  losses_.own().undo.end();
   rtt_.reset_back_off();
   board_.unmark_lost();
   if (in_recovery_ || rto_recovery_) leave_recovery();
-  ++stats_.spurious;
+  ++losses_.own().spurious;
 }
 
 /// RFC 3168 6.1.2: like a lost segment, once per window, but nothing is sent again. The echo goes

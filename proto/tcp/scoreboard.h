@@ -142,9 +142,9 @@ class Scoreboard {
   Loss scan(Block& b, std::size_t from, const SentAt& newest, Duration window, Instant now);
 
   std::vector<Block> blocks_;
-  std::size_t first_ = 0;  ///< block of the head
-  std::size_t head_ = 0;   ///< index of the head in it
-  std::size_t count_ = 0;
+  std::uint32_t first_ = 0;  ///< block of the head
+  std::uint32_t head_ = 0;   ///< index of the head in it
+  std::uint32_t count_ = 0;
   std::uint32_t pipe_ = 0;
   std::uint32_t sacked_ = 0;
   std::uint32_t lost_ = 0;

@@ -38,7 +38,7 @@ class SliceQueue {
     if (n == 0) return 0;
     std::memcpy(at, data.data(), n);
     tail = Slice(b, Bytes{tail.data(), tail.size() + n});
-    size_ += n;
+    size_ += static_cast<std::uint32_t>(n);
     entries_.back().end = end();
     return n;
   }
@@ -49,13 +49,13 @@ class SliceQueue {
   /// Drops `n` octets (at most size()) from the front.
   void pop(std::size_t n) {
     begin_ += n;
-    size_ -= n;
+    size_ -= static_cast<std::uint32_t>(n);
     while (head_ < entries_.size() && entries_[head_].end <= begin_) entries_[head_++].slice = {};
     if (head_ == entries_.size()) return clear_entries();
     Slice& s = entries_[head_].slice;
     const auto keep = static_cast<std::uint32_t>(entries_[head_].end - begin_);
     s.remove_prefix(s.size() - keep);
-    if (head_ >= 64 && head_ * 2 >= entries_.size()) compact();
+    if (head_ >= 64 && head_ * std::size_t{2} >= entries_.size()) compact();
   }
 
   /// Up to `max` octets from position `at` as spans into `parts`; returns octets covered (fewer
@@ -104,9 +104,9 @@ class SliceQueue {
   }
 
   std::vector<Entry> entries_;
-  std::size_t head_ = 0;
   std::uint64_t begin_ = 0;
-  std::size_t size_ = 0;
+  std::uint32_t head_ = 0;
+  std::uint32_t size_ = 0;
 };
 
 }  // namespace pollux::tcp

@@ -127,8 +127,8 @@ void Conn::on_retransmission_timeout(Instant now) {
     return;
   }
   if (snd_.wnd > 0) cc_.on_rto(now, reducible());
-  ++stats_.timeouts;
-  if (!in_recovery_ && !rto_recovery_) undo_.begin(snd_.una);
+  ++losses_.own().timeouts;
+  if (!in_recovery_ && !rto_recovery_) losses_.own().undo.begin(snd_.una);
   frto_ = sack_on_ && !in_recovery_ ? Frto::head_sent : Frto::off;
   in_recovery_ = false;
   rto_recovery_ = true;
