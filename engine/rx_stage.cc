@@ -21,6 +21,7 @@ Indirection::Indirection(std::size_t workers) {
 
 RxStage::RxStage(RxStageOptions options)
     : options_(std::move(options)), indirection_(options_.workers), pool_(options_.pool) {
+  for (PacketQueue* queue : options_.queues) inputs_.push_back({queue});
   for (std::size_t w = 0; w < options_.workers; ++w) {
     if (options_.self == w) {
       lanes_.push_back(nullptr);
@@ -35,27 +36,35 @@ std::size_t RxStage::poll(std::span<RxPacket> own) noexcept {
   options_.stage_clock->enter(Stage::ring);
   bring_buffers_home();
   own_count_ = 0;
+  more_ = false;
   const std::size_t budget = options_.self ? std::min(own.size(), limits::kBatch) : limits::kBatch;
   std::size_t taken = 0;
   const std::size_t queues = options_.queues.size();
   for (std::size_t i = 0; i < queues && taken < budget; ++i) {
     // What idle queues leave of the budget goes to those after them, one packet at least to each.
     const std::size_t quota = std::max<std::size_t>(1, (budget - taken) / (queues - i));
-    taken += drain_queue(*options_.queues[next_queue_], quota, own);
+    taken += drain_queue(inputs_[next_queue_], quota, own);
     next_queue_ = (next_queue_ + 1) % queues;
   }
   last_taken_ = taken;
   return options_.self ? own_count_ : taken;
 }
 
-std::size_t RxStage::drain_queue(PacketQueue& queue, std::size_t quota,
+/// To learn that a queue is empty costs a system call, so it is asked for no more packets than it
+/// is likely to have: twice as many as last time while it has them. A lone packet goes its way at
+/// once, and a full queue is soon read in whole batches.
+std::size_t RxStage::drain_queue(Input& input, std::size_t quota,
                                  std::span<RxPacket> own) noexcept {
+  quota = std::min(quota, input.burst);
   std::size_t taken = 0;
-  while (taken < quota && take_one(queue, own) != RxResult::empty) {
+  while (taken < quota && take_one(*input.queue, own) != RxResult::empty) {
     ++taken;
     if (taken % kPublishEvery == 0) publish();
   }
   publish();
+  const bool full = taken == quota;
+  input.burst = full ? std::min(2 * input.burst, limits::kBatch) : std::max<std::size_t>(taken, 1);
+  more_ |= full;
   return taken;
 }
 
@@ -128,9 +137,12 @@ WorkerInbox::WorkerInbox(std::size_t worker, const std::vector<RxStage*>& stages
 }
 
 std::size_t WorkerInbox::poll(std::span<RxPacket> out) noexcept {
-  if (own_ == nullptr) return pop_rings(out);
-  std::size_t n = pop_rings(out.first(out.size() / 2));
+  const std::span<RxPacket> for_rings = own_ == nullptr ? out : out.first(out.size() / 2);
+  std::size_t n = pop_rings(for_rings);
+  more_ = n == for_rings.size();
+  if (own_ == nullptr) return n;
   n += own_->poll(out.subspan(n));
+  more_ |= own_->more();
   return n;
 }
 

@@ -78,6 +78,8 @@ class RxStage {
   std::size_t poll(std::span<RxPacket> own) noexcept;
   /// How many packets the last poll() took, wherever they went.
   std::size_t last_taken() const { return last_taken_; }
+  /// The last poll() left a queue before it was empty.
+  bool more() const { return more_; }
 
   const std::vector<PacketQueue*>& queues() const { return options_.queues; }
   std::optional<std::size_t> self() const { return options_.self; }
@@ -98,8 +100,13 @@ class RxStage {
   };
   static_assert(kOwnLine<Lane>);
 
+  /// One queue, and how many packets it is asked for next.
+  struct Input {
+    PacketQueue* queue;
+    std::size_t burst = limits::kBatch;
+  };
   RxResult take_one(PacketQueue& queue, std::span<RxPacket> own) noexcept;
-  std::size_t drain_queue(PacketQueue& queue, std::size_t quota, std::span<RxPacket> own) noexcept;
+  std::size_t drain_queue(Input& input, std::size_t quota, std::span<RxPacket> own) noexcept;
   void stage(Lane& lane, const RxPacket& packet) noexcept;
   void publish() noexcept;
   void publish(Lane& lane) noexcept;
@@ -109,9 +116,11 @@ class RxStage {
   const Indirection indirection_;
   BufferPool pool_;
   std::vector<std::unique_ptr<Lane>> lanes_;  ///< by worker; null for self
+  std::vector<Input> inputs_;
   std::size_t next_queue_ = 0;
   std::size_t own_count_ = 0;
   std::size_t last_taken_ = 0;
+  bool more_ = false;
   RxStageCounters counters_;
 };
 static_assert(kOwnLine<RxStage>);
@@ -125,6 +134,7 @@ class alignas(kSharedLine) WorkerInbox final : public RxSource {
 
   /// In inline mode the rings get half of `out` at first, so that neither side starves the other.
   std::size_t poll(std::span<RxPacket> out) noexcept override;
+  bool more() const noexcept override { return more_; }
   /// True when a ring has something: what a worker that said that it sleeps looks at once more.
   bool has_pending() const noexcept;
   /// The worker's own stage in inline mode, else null.
@@ -137,6 +147,7 @@ class alignas(kSharedLine) WorkerInbox final : public RxSource {
   std::size_t next_lane_ = 0;
   RxStage* own_ = nullptr;
   StageClock& stage_clock_;
+  bool more_ = false;
 };
 static_assert(kOwnLine<WorkerInbox>);
 

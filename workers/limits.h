@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "proto/base/time.h"
+
 namespace pollux::limits {
 
 inline constexpr std::size_t kMaxWorkers = 64;
@@ -16,6 +18,7 @@ inline constexpr std::size_t kFastOpens = 256;           ///< in SYN-RECEIVED, p
 inline constexpr std::size_t kSynAcksPerTurn = 256;      ///< sent again on time-out
 inline constexpr std::size_t kTimeWait = 1 << 18;        ///< TIME-WAIT records per worker
 inline constexpr std::size_t kExpirePerTurn = 4096;      ///< TIME-WAIT records
+inline constexpr Duration kAckHold = 1ms;                ///< for the rest of a burst
 inline constexpr std::size_t kTxParts = 64;              ///< pieces of memory in one packet
 
 }  // namespace pollux::limits

@@ -30,6 +30,8 @@ class RxSource {
   virtual ~RxSource() = default;
   /// Fills `out` with packets that belong to this worker, returns how many; 0 when there are none.
   virtual std::size_t poll(std::span<RxPacket> out) noexcept = 0;
+  /// The last poll() stopped at a bound of its own: more packets wait.
+  virtual bool more() const noexcept { return false; }
 };
 
 }  // namespace pollux

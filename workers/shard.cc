@@ -305,8 +305,12 @@ void Shard::mark_dirty(ConnEntry& e) {
   dirty_.push_back(&e);
 }
 
-bool Shard::finish_turn(Instant now) {
+bool Shard::finish_turn(Instant now, bool burst) {
   now_ = now;
+  if (!burst || now - burst_since_ > limits::kAckHold) {
+    burst_since_ = now;
+    burst = false;
+  }
   if (dirty_.empty() && !records_moved_) return false;
   records_moved_ = false;
   wheel_.advance(now);  // deadlines count from this turn, not from the one before a sleep
@@ -316,7 +320,7 @@ bool Shard::finish_turn(Instant now) {
   stages_->enter(Stage::tcp_out);
   for (ConnEntry* e : turn_) {
     e->dirty = false;
-    const bool more = flush(*e);
+    const bool more = flush(*e, burst);
     account(*e);
     settle_fast_open(*e);
     if (e->tcp.is_closed()) {
@@ -361,9 +365,10 @@ void Shard::dispatch(ConnEntry& e) {
   if (over) finish(e, CloseReason::normal);
 }
 
-bool Shard::flush(ConnEntry& e) {
+/// True when the connection wants another turn.
+bool Shard::flush(ConnEntry& e, bool burst) {
   for (std::size_t i = 0; i < kFlushQuantum; ++i) {
-    if (!e.tcp.poll_tx(now_, out_)) return false;
+    if (!e.tcp.poll_tx(now_, out_, burst)) return e.tcp.holds_ack();
     transmit(e.key, &e.tcp, out_, e.marks);
   }
   return true;

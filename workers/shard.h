@@ -113,8 +113,9 @@ class alignas(kSharedLine) Shard {
   /// Takes over the descriptor's reference.
   void on_packet(Instant now, const RxPacket& packet);
   void on_timers(Instant now);
-  /// Services, then transmissions. True when something was done.
-  bool finish_turn(Instant now);
+  /// Services, then transmissions. True when something was done. `burst`: more packets wait to be
+  /// taken; ACKs that can wait for them do, limits::kAckHold at most.
+  bool finish_turn(Instant now, bool burst = false);
   /// When on_timers() is wanted next.
   Instant next_deadline() const {
     return std::min(
@@ -227,7 +228,7 @@ class alignas(kSharedLine) Shard {
   bool is_known(std::uint32_t hash, const FlowKey& key) const;
   tcp::Setup setup_for(const FlowKey& key) const;
   void dispatch(ConnEntry& e);
-  bool flush(ConnEntry& e);
+  bool flush(ConnEntry& e, bool burst);
   bool write(const TxPacket& packet);
   void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out,
                 IpMarks marks = {});
@@ -265,6 +266,7 @@ class alignas(kSharedLine) Shard {
   std::deque<Instant> fast_opens_reset_;  ///< when those that a RST ended no longer count
   std::uint64_t next_id_ = 1;
   std::uint64_t bookkeeping_ = 0;  ///< of all connections
+  Instant burst_since_{};          ///< since when ACKs are held
   Instant cookies_until_{};        ///< cookies sent before are good until then
   bool records_moved_ = false;     ///< half-open or TIME-WAIT records came or went in this turn
   bool draining_ = false;

@@ -29,7 +29,7 @@ bool Worker::turn(Instant now) {
   if (due) shard_.on_timers(now);
   stages_.enter(Stage::loop);
   if (mailbox_.has_mail()) mailbox_.run(shard_);
-  const bool worked = shard_.finish_turn(now);
+  const bool worked = shard_.finish_turn(now, source_.more());
   stages_.enter(Stage::loop);
   return n > 0 || worked;
 }

@@ -166,8 +166,11 @@ class Conn {
   void set_growth(bool allowed) { growth_allowed_ = allowed; }
 
   // --- outputs
-  /// Builds the next segment to send; false when there is nothing to send now.
-  bool poll_tx(Instant now, SegmentOut& out);
+  /// Builds the next segment to send; false when there is nothing to send now. `burst`: more
+  /// segments have come and wait to be taken, so an ACK that only their number calls for may wait.
+  bool poll_tx(Instant now, SegmentOut& out, bool burst = false);
+  /// An ACK waits for the end of a burst.
+  bool holds_ack() const { return ack_due_; }
   std::uint8_t take_events() { return std::exchange(events_, std::uint8_t{0}); }
   /// When on_timer() wants to be called; kNever when never.
   Instant deadline() const;
@@ -298,6 +301,7 @@ class Conn {
   std::uint32_t sendable();
   std::uint32_t fill_data(Seq at, std::uint32_t size, SegmentOut& out) const;
   void fill_header(Instant now, Seq seq, std::uint8_t flags, SegmentOut& out);
+  bool wants_ack(bool burst) const;
   void after_ack_sent();
   void extend_window();
   std::uint32_t unsent() const;
@@ -422,7 +426,9 @@ class Conn {
   CloseCause cause_ = CloseCause::normal;
   bool passive_ = false;
   bool ts_on_ = false, sack_on_ = false;
-  bool ack_now_ = false, syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
+  bool ack_now_ = false;  ///< at once
+  bool ack_due_ = false;  ///< two segments came (SHLD-19)
+  bool syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
   bool fin_queued_ = false, fin_sent_ = false, fin_acked_ = false, fin_received_ = false;
   bool fin_known_ = false, keepalive_probe_ = false, scaling_on_ = false;
   Wait waits_for_ = Wait::retransmit;

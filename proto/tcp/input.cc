@@ -388,8 +388,8 @@ void Conn::deliver(Instant now, Slice data) {
   }
   events_ |= event::readable;
   // At least every second full-sized segment (SHLD-19), the others after the delay (SHLD-18).
-  if (ack_pending_ >= 2U * rcv_mss_) ack_now_ = true;
-  if (!ack_now_ && ack_at_ == kNever) ack_at_ = now + opt_->delayed_ack;
+  if (ack_pending_ >= 2U * rcv_mss_) ack_due_ = true;
+  if (!ack_now_ && !ack_due_ && ack_at_ == kNever) ack_at_ = now + opt_->delayed_ack;
 }
 
 /// Eighth: the FIN takes its place in the sequence; it counts when all text before it is there.

@@ -9,7 +9,13 @@ namespace pollux::tcp {
 
 namespace flag = wire::tcp_flag;
 
-bool Conn::poll_tx(Instant now, SegmentOut& out) {
+/// A receiver that finds many segments at once acknowledges them as one, as LRO does; a fourth of
+/// the window stays unacknowledged at most, so that the sender always has something to send.
+bool Conn::wants_ack(bool burst) const {
+  return ack_now_ || (ack_due_ && !(burst && ack_pending_ < rcv_.limit / 4));
+}
+
+bool Conn::poll_tx(Instant now, SegmentOut& out, bool burst) {
   out.header = {};
   out.payload_size = 0;
   out.segment_size = 0;
@@ -24,13 +30,13 @@ bool Conn::poll_tx(Instant now, SegmentOut& out) {
   }
   // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
   const bool blocks = !assembler_->empty() || dsack_.begin != dsack_.end;
-  if (dup_acks_owed_ > 0 || (ack_now_ && blocks)) return emit_ack(now, out);
+  if (dup_acks_owed_ > 0 || ((ack_now_ || ack_due_) && blocks)) return emit_ack(now, out);
   pace_blocked_ = false;
   if (emit_retransmission(now, out) || emit_loss_probe(now, out) || emit_new_data(now, out) ||
       emit_probe(now, out)) {
     return true;
   }
-  if (ack_now_ || keepalive_probe_) return emit_ack(now, out);
+  if (wants_ack(burst) || keepalive_probe_) return emit_ack(now, out);
   arm_retransmission(now);
   note_limit(now);
   return false;
@@ -76,7 +82,7 @@ void Conn::extend_window() {
 void Conn::after_ack_sent() {
   rcv_.acked = rcv_.nxt;
   ack_pending_ = 0;
-  ack_now_ = false;
+  ack_now_ = ack_due_ = false;
   ack_at_ = kNever;
 }
 

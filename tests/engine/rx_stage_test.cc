@@ -75,6 +75,7 @@ Octets icmp_error_about(const FlowKey& flow) {
 class FakeQueue final : public PacketQueue {
  public:
   RxResult receive(BufferPool& pool, RxPacket& packet) noexcept override {
+    ++asked;
     if (packets.empty()) return RxResult::empty;
     const Octets octets = std::move(packets.front());
     packets.pop_front();
@@ -90,6 +91,7 @@ class FakeQueue final : public PacketQueue {
   int fd() const noexcept override { return -1; }
 
   std::deque<Octets> packets;
+  int asked = 0;
 };
 
 struct CountingWaker final : Waker {
@@ -307,6 +309,40 @@ TEST(RxStage, SharesItsBudgetAmongBusyQueues) {
   EXPECT_LT(queues[0].packets.size(), 100U);
   EXPECT_LT(queues[2].packets.size(), 100U);
   take_all(inbox);
+}
+
+TEST(RxStage, ALonePacketGoesItsWayBeforeTheQueueIsAskedAgain) {
+  FakeQueue queue;
+  RxStage stage(stage_options({&queue}, 1, 0));
+  WorkerInbox inbox(0, {&stage});
+  EXPECT_THAT(take_all(inbox), IsEmpty());
+  EXPECT_FALSE(inbox.more());
+  std::array<RxPacket, 64> out;
+  for (int i = 0; i < 3; ++i) {
+    queue.packets.push_back(packet_of(flow_v4(7)));
+    queue.asked = 0;
+    ASSERT_EQ(inbox.poll(out), 1U);
+    let_go(out[0]);
+    EXPECT_EQ(queue.asked, 1);
+    EXPECT_TRUE(inbox.more());
+    EXPECT_EQ(inbox.poll(out), 0U);
+    EXPECT_FALSE(inbox.more());
+  }
+}
+
+TEST(RxStage, AFullQueueIsSoonReadInWholeBatches) {
+  FakeQueue queue;
+  RxStage stage(stage_options({&queue}, 1, 0));
+  WorkerInbox inbox(0, {&stage});
+  std::array<RxPacket, limits::kBatch> out;
+  inbox.poll(out);
+  for (int i = 0; i < 250; ++i) queue.packets.push_back(packet_of(flow_v4(7)));
+  std::vector<std::size_t> taken;
+  while (const std::size_t n = inbox.poll(out)) {
+    for (const RxPacket& p : std::span(out).first(n)) let_go(p);
+    taken.push_back(n);
+  }
+  EXPECT_THAT(taken, ElementsAre(1, 2, 4, 8, 16, 32, 64, 64, 59));
 }
 
 TEST(RxStage, WakesAWorkerAfterItsBatchAndNobodyElse) {

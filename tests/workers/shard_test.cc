@@ -234,6 +234,65 @@ TEST_F(ShardTest, large_packets_that_are_kept_count_as_memory) {
   EXPECT_LT(counters.memory_bytes.get(), 10000U);
 }
 
+TEST_F(ShardTest, acks_of_a_burst_wait_for_its_end) {
+  open();
+  port.sent.clear();
+  const auto data = [&](std::uint32_t n) {
+    packet(tcp_packet(header(flag::ack | flag::psh, 101 + 1000 * n, iss + 1), 1000, kThere, kHere));
+    ++taken;
+  };
+  for (std::uint32_t n = 0; n < 4; ++n) {
+    data(n);
+    EXPECT_TRUE(shard().finish_turn(now, true));
+    EXPECT_EQ(shard().has_work(), n > 0);  // two segments make an ACK due
+  }
+  EXPECT_EQ(port.sent.size(), 0U);
+  shard().finish_turn(now, false);
+  ASSERT_EQ(port.sent.size(), 1U);
+  EXPECT_EQ(port.sent[0].tcp.ack, Seq{4101});
+  EXPECT_FALSE(shard().has_work());
+}
+
+TEST_F(ShardTest, a_burst_without_end_is_acknowledged_in_time) {
+  open();
+  port.sent.clear();
+  const Instant began = now;
+  std::uint32_t seq = 101;
+  while (port.sent.empty() && now < began + 10ms) {
+    packet(tcp_packet(header(flag::ack, seq, iss + 1), 100, kThere, kHere));
+    ++taken;
+    seq += 100;
+    shard().finish_turn(now, true);
+    now += 100us;
+  }
+  ASSERT_EQ(port.sent.size(), 1U);
+  EXPECT_LE(now - began, limits::kAckHold + 300us);
+}
+
+TEST_F(ShardTest, a_gap_in_a_burst_is_told_at_once) {
+  open();
+  port.sent.clear();
+  packet(tcp_packet(header(flag::ack, 1101, iss + 1), 1000, kThere, kHere));
+  ++taken;
+  shard().finish_turn(now, true);
+  ASSERT_EQ(port.sent.size(), 1U);
+  EXPECT_EQ(port.sent[0].tcp.ack, Seq{101});
+}
+
+TEST_F(ShardTest, a_burst_leaves_a_quarter_of_the_window_unacknowledged_at_most) {
+  open();
+  port.sent.clear();
+  std::uint32_t seq = 101;
+  while (port.sent.empty() && seq < 101 + tcp::kInitialReceiveWindow) {
+    packet(tcp_packet(header(flag::ack, seq, iss + 1), 1000, kThere, kHere));
+    ++taken;
+    seq += 1000;
+    shard().finish_turn(now, true);
+  }
+  EXPECT_GT(seq, 101 + 4000U);
+  EXPECT_LE(seq, 101 + tcp::kInitialReceiveWindow / 4 + 1000);
+}
+
 TEST_F(ShardTest, drain_sends_fin_and_refuses_new_ones) {
   open();
   shard().begin_drain(now);
