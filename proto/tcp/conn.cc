@@ -97,7 +97,7 @@ void Conn::close_with(CloseCause cause) {
   pace_blocked_ = tail_probe_pending_ = false;
   send_queue_.clear();
   board_.clear();
-  assembler_.reset();
+  assembler_.clear();
   if (cause != CloseCause::normal) rcv_queue_.clear();
 }
 
@@ -108,7 +108,7 @@ void Conn::enter_time_wait(Instant now) {
   keepalive_at_ = now + opt_->time_wait;
   send_queue_.clear();
   board_.clear();
-  assembler_.reset();
+  assembler_.clear();
 }
 
 std::size_t Conn::send_room() const {
@@ -233,7 +233,7 @@ Conn::Info Conn::info() const {
   i.delivery_rate = stats_.delivery_rate;
   i.delivery_app_limited = stats_.rate_app_limited;
   i.pacing_rate = pacing_rate_;
-  i.out_of_order_bytes = assembler_->bytes();
+  i.out_of_order_bytes = assembler_.bytes();
   i.send_queue = send_queue_.size();
   i.receive_queue = rcv_queue_.size();
   i.unsent = is_synchronized(state_) && !is_closed() ? unsent() : 0;

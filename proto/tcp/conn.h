@@ -205,13 +205,13 @@ class Conn {
   std::uint32_t mss() const { return mss_; }
   CcKind congestion_control() const { return cc_.kind(); }
   /// Octets of payload held in all queues.
-  std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_->bytes(); }
+  std::size_t held() const { return send_queue_.size() + rcv_queue_.size() + assembler_.bytes(); }
   /// Octets that its own lists take.
   std::size_t bookkeeping() const {
-    return assembler_->bookkeeping() + board_.bookkeeping() + send_queue_.bookkeeping() +
+    return assembler_.bookkeeping() + board_.bookkeeping() + send_queue_.bookkeeping() +
            rcv_queue_.bookkeeping() + losses_.bookkeeping();
   }
-  bool keeps_out_of_order() const { return !assembler_->empty(); }
+  bool keeps_out_of_order() const { return !assembler_.empty(); }
   /// Sequence variables relative to the initial ones, for logs.
   std::uint32_t snd_una_relative() const { return distance(snd_.iss, snd_.una); }
   std::uint32_t snd_nxt_relative() const { return distance(snd_.iss, snd_.nxt); }
@@ -362,7 +362,7 @@ class Conn {
   const Options* opt_;
   SliceQueue send_queue_;  ///< from SND.UNA on (without SYN)
   SliceQueue rcv_queue_;   ///< in order, not consumed
-  Lazy<Assembler> assembler_;
+  Assembler assembler_;
   Scoreboard board_;
   RttEstimator rtt_;
   CongestionControl cc_;

@@ -32,7 +32,7 @@ bool Conn::predict(Instant now, const Incoming& in) {
   if ((h.flags & ~flag::psh) != flag::ack || (h.flags & ~kPlain) != 0) return false;
   if (h.seq != rcv_.nxt || in_recovery_ || rto_recovery_ || fin_known_) return false;
   if (waits_for_ == Wait::persist) return false;
-  if (h.options.sack_count != 0 || !assembler_->empty() || h.options.user_timeout_s) return false;
+  if (h.options.sack_count != 0 || !assembler_.empty() || h.options.user_timeout_s) return false;
   if (ts_on_) {
     if (!h.options.timestamps) return false;
     if (is_old(now, *h.options.timestamps)) return false;
@@ -346,7 +346,7 @@ Conn::Verdict Conn::process_text(Instant now, Incoming& in) {
     dup_acks_owed_ = static_cast<std::uint8_t>(std::min(owed, 255U));
   }
   if (!growth_allowed_) return DropReason::tcp_ooo_limit;
-  const auto stored = assembler_.own().insert(in.seq, in.data);
+  const auto stored = assembler_.insert(in.seq, in.data);
   if (stored == Assembler::Insert::no_room) return DropReason::tcp_ooo_limit;
   if (stored == Assembler::Insert::duplicate) {
     note_duplicate(in.seq, in.seq + in.data.size());
@@ -380,11 +380,11 @@ void Conn::deliver(Instant now, Slice data) {
     rcv_queue_.push(std::move(s));
   };
   push(std::move(data));
-  if (!assembler_->empty()) {
+  if (!assembler_.empty()) {
     ack_now_ = true;  // filling a gap is acknowledged at once (RFC 5681 4.2)
-    Assembler& store = assembler_.own();
-    for (Slice s = store.take(rcv_.nxt); !s.empty(); s = store.take(rcv_.nxt)) push(std::move(s));
-    if (store.empty()) assembler_.reset();
+    for (Slice s = assembler_.take(rcv_.nxt); !s.empty(); s = assembler_.take(rcv_.nxt)) {
+      push(std::move(s));
+    }
   }
   events_ |= event::readable;
   // At least every second full-sized segment (SHLD-19), the others after the delay (SHLD-18).
@@ -402,7 +402,7 @@ void Conn::check_fin(Instant now, const Incoming& in) {
   fin_received_ = true;
   rcv_.nxt += 1;
   rcv_.edge = max(rcv_.edge, rcv_.nxt);
-  assembler_.reset();
+  assembler_.clear();
   ack_now_ = true;
   events_ |= event::readable | event::peer_closed;
   switch (state_) {

@@ -29,7 +29,7 @@ bool Conn::poll_tx(Instant now, SegmentOut& out, bool burst) {
     return ack_now_ && state_ == State::syn_received && emit_ack(now, out);
   }
   // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
-  const bool blocks = !assembler_->empty() || dsack_.begin != dsack_.end;
+  const bool blocks = !assembler_.empty() || dsack_.begin != dsack_.end;
   if (dup_acks_owed_ > 0 || ((ack_now_ || ack_due_) && blocks)) return emit_ack(now, out);
   pace_blocked_ = false;
   if (emit_retransmission(now, out) || emit_loss_probe(now, out) || emit_new_data(now, out) ||
@@ -357,7 +357,7 @@ void Conn::fill_sack(wire::TcpOptions& options) {
   std::span<wire::SackBlock> room = std::span(options.sack).first(ts_on_ ? 3 : 4);
   std::size_t n = 0;
   if (dsack_.begin != dsack_.end) room[n++] = std::exchange(dsack_, {});
-  if (!assembler_->empty()) n += assembler_.own().sack_blocks(room.subspan(n));
+  if (!assembler_.empty()) n += assembler_.sack_blocks(room.subspan(n));
   options.sack_count = static_cast<std::uint8_t>(n);
 }
 
@@ -371,7 +371,7 @@ bool Conn::emit_ack(Instant now, SegmentOut& out) {
   if (sack_on_) fill_sack(out.header.options);
   if (dup_acks_owed_ > 0) --dup_acks_owed_;
   after_ack_sent();
-  ack_now_ = sack_on_ && assembler_->has_news();
+  ack_now_ = sack_on_ && assembler_.has_news();
   return true;
 }
 
