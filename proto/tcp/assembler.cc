@@ -215,7 +215,7 @@ Assembler::Store::Store(const Store& o)
     copy.count = h.count;
     copy.settle();
     for (std::size_t i = copy.first; i <= copy.last(); ++i) {
-      if (Buffer* b = copy.block->held[i].buffer) b->refs += 2;
+      if (Buffer* b = copy.block->held[i].buffer) ++b->refs;
     }
   }
 }
