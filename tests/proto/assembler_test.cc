@@ -154,11 +154,11 @@ TEST_F(AssemblerTest, ACopyHoldsReferencesOfItsOwn) {
   for (std::uint32_t i = 0; i < 100; ++i) put(1000 + 2 * i, "x");
   take(1000);
   Assembler copy(a_);
+  EXPECT_EQ(sack(copy), sack(a_));
   a_.clear();
   EXPECT_EQ(home_.out(), 99);
   EXPECT_EQ(copy.bytes(), 99U);
   EXPECT_EQ(copy.pieces(), 99U);
-  EXPECT_EQ(sack(copy, 1), (Ranges{range(1198, 1199)}));
   EXPECT_EQ(text(copy.take(Seq{1002})), "x");
 }
 
