@@ -16,6 +16,7 @@ inline constexpr std::size_t kMaxConnections = 1 << 20;  ///< per worker
 inline constexpr std::size_t kSynBacklog = 4096;         ///< half-open connections per worker
 inline constexpr std::size_t kFastOpens = 256;           ///< in SYN-RECEIVED, per worker
 inline constexpr std::size_t kSynAcksPerTurn = 256;      ///< sent again on time-out
+inline constexpr std::size_t kTimersPerTurn = 512;       ///< connections whose deadline is due
 inline constexpr std::size_t kTimeWait = 1 << 18;        ///< TIME-WAIT records per worker
 inline constexpr std::size_t kExpirePerTurn = 4096;      ///< TIME-WAIT records
 inline constexpr Duration kAckHold = 1ms;                ///< for the rest of a burst

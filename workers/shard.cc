@@ -56,7 +56,8 @@ void Shard::prefetch(std::span<const RxPacket> batch) const {
     if (std::exchange(last, p.hash) == p.hash) continue;
     const auto* lines = reinterpret_cast<const std::uint8_t*>(table_.guess(p.hash));
     if (lines == nullptr) continue;
-    for (std::size_t at = 0; at < sizeof(ConnEntry); at += 64) __builtin_prefetch(lines + at, 1);
+    for (std::size_t at = 0; at < ConnEntry::kHotOctets; at += 64)
+      __builtin_prefetch(lines + at, 1);
   }
 }
 
@@ -266,7 +267,9 @@ void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes mess
 
 void Shard::on_timers(Instant now) {
   now_ = now;
-  while (TimerNode* node = wheel_.expire(now)) {
+  for (std::size_t i = 0; i < limits::kTimersPerTurn; ++i) {
+    TimerNode* node = wheel_.expire(now);
+    if (node == nullptr) break;
     ConnEntry& e = static_cast<ConnEntry&>(*node);
     e.armed_for = kNever;
     if (e.tcp.deadline() <= now) e.tcp.on_timer(now);

@@ -60,24 +60,27 @@ struct IpMarks {
 
 /// One connection with all that the shard keeps about it.
 struct ConnEntry : FlowEntry, TimerNode {
-  ConnEntry(const tcp::Conn& c, Service& s) : tcp(c), service(&s) {
+  /// From the begin: what a segment of data or an ACK touches. Worth fetching ahead.
+  static constexpr std::size_t kHotOctets = 640;
+
+  ConnEntry(const tcp::Conn& c, Service& s) : service(&s), tcp(c) {
     if (s.congestion_control()) tcp.set_congestion_control(*s.congestion_control());
   }
-  tcp::Conn tcp;
   Service* service;
-  std::unique_ptr<Session> session;
-  Slice crumbs;                 ///< a slot that tiny pieces ahead of a gap share
-  std::size_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
   Instant armed_for = kNever;   ///< where the wheel has it; never later than its deadline
   Instant user_timer = kNever;  ///< Stream::set_timer
-  Instant opened_at{};
-  std::uint64_t id = 0;
+  std::size_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
   IpMarks marks;
   std::uint8_t received_dscp = 0;  ///< of the last segment
   bool dirty = false;
   bool opened = false;        ///< on_open was called
   bool finished = false;      ///< on_closed was called
   bool fast_opening = false;  ///< counts as a pending Fast Open
+  Slice crumbs;               ///< a slot that tiny pieces ahead of a gap share
+  tcp::Conn tcp;
+  std::unique_ptr<Session> session;
+  Instant opened_at{};
+  std::uint64_t id = 0;
 };
 
 /// Sees every segment, in and out; for the debug log. Null in normal operation.

@@ -7,15 +7,15 @@
 namespace pollux::tcp {
 
 Conn::Conn(const Options& o, const Setup& s)
-    : opt_(&o),
+    : mss_(s.mss),
+      own_mss_(s.mss),
+      max_payload_(s.max_payload),
+      ts_offset_(s.ts_offset),
+      opt_(&o),
+      keepalive_(o.keepalive),
       cc_(o.congestion_control, s.mss),
       user_timeout_(o.user_timeout),
-      keepalive_(o.keepalive),
       keepalive_interval_(o.keepalive_interval),
-      ts_offset_(s.ts_offset),
-      max_payload_(s.max_payload),
-      mss_(s.mss),
-      own_mss_(s.mss),
       default_mss_(s.default_mss) {
   snd_.iss = snd_.una = snd_.nxt = s.iss;
   recover_ = s.iss;

@@ -337,7 +337,7 @@ class Conn {
   Seq read_position() const;
   std::uint8_t own_shift() const;
 
-  // ---- RFC 9293 3.3.1
+  // ---- what every segment touches, close together: with many connections each line is a miss
   struct {
     Seq una, nxt, iss;
     std::uint32_t wnd = 0, max_wnd = 0;
@@ -345,30 +345,69 @@ class Conn {
     Seq up;  ///< behind the last urgent octet, while `urgent`
     bool urgent = false;
     std::uint8_t shift = 0;
-  } snd_;
+  } snd_;  // RFC 9293 3.3.1
   struct {
     Seq nxt, irs;
     Seq edge;   ///< right edge offered: never moves left (SHLD-14)
     Seq acked;  ///< RCV.NXT of the last ACK sent (RFC 7323: Last.ACK.sent)
     std::uint32_t limit = kInitialReceiveWindow;  ///< what the window may be now
+    Seq trip_mark;                                ///< RCV.NXT when `trip_began`
     Instant trip_began{};                         ///< of the round trip that is measured
-    Seq trip_mark;                                ///< RCV.NXT then
     std::uint32_t last_trip = 0;                  ///< octets that came in the one before
     Seq up;                                       ///< behind the last urgent octet, while `urgent`
     bool urgent = false;
     std::uint8_t shift = 0;
   } rcv_;
 
+  /// One timer for all that waits for an ACK (RFC 8985 8).
+  enum class Wait : std::uint8_t { retransmit, reorder, probe, persist };
+  enum class Limit : std::uint8_t { idle, busy, window, buffer };
+  std::uint8_t events_ = 0;
+  State state_ = State::closed;
+  CloseCause cause_ = CloseCause::normal;
+  Wait waits_for_ = Wait::retransmit;
+  Frto frto_ = Frto::off;
+  Limit limit_ = Limit::idle;
+  std::uint8_t dup_acks_ = 0;
+  std::uint8_t dup_acks_owed_ = 0;  ///< immediate duplicate ACKs to send (no SACK)
+  std::uint8_t keepalive_sent_ = 0;
+  std::uint8_t expiries_ = 0;  ///< time-outs since stuck_since_
+  bool passive_ = false;
+  bool ts_on_ = false, sack_on_ = false;
+  bool ack_now_ = false;  ///< at once
+  bool ack_due_ = false;  ///< two segments came (SHLD-19)
+  bool syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
+  bool fin_queued_ = false, fin_sent_ = false, fin_acked_ = false, fin_received_ = false;
+  bool fin_known_ = false, keepalive_probe_ = false, scaling_on_ = false;
+  bool first_retransmission_ = false, syn_acked_ = false;
+  bool in_recovery_ = false, rto_recovery_ = false;
+  bool tail_probe_pending_ = false, pace_blocked_ = false;
+  bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
+  bool user_timeout_told_ = false, fast_open_ = false;
+  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, soft_errors_ = true;
+  bool cwnd_limited_ = false, cwnd_was_limited_ = false;  ///< in this round trip, in the last
+  std::uint16_t mss_;
+  std::uint16_t own_mss_;
+  std::uint32_t max_payload_;
+  std::uint32_t ts_recent_ = 0;
+  std::uint32_t ts_offset_ = 0;
+  std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
+  std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
+  wire::SackBlock dsack_{};              ///< octets that came twice: to be told (RFC 2883)
+
   const Options* opt_;
-  SliceQueue send_queue_;  ///< from SND.UNA on (without SYN)
-  SliceQueue rcv_queue_;   ///< in order, not consumed
+  Instant rtx_at_ = kNever;
+  Instant ack_at_ = kNever;        ///< delayed ACK
+  Instant keepalive_at_ = kNever;  ///< keep-alive, or end of TIME-WAIT
+  Instant ts_recent_at_{};         ///< when ts_recent_ was taken
+  Duration keepalive_;
+  std::uint64_t bytes_received_ = 0;
+  SliceQueue rcv_queue_;  ///< in order, not consumed
   Assembler assembler_;
+  SliceQueue send_queue_;  ///< from SND.UNA on (without SYN)
   Scoreboard board_;
-  RttEstimator rtt_;
-  CongestionControl cc_;
-  Rack rack_;
-  LossProbe probe_;
-  RateSampler rate_;
+
+  // ---- what only a sender touches
   /// What only a connection that lost something has.
   struct Losses {
     Prr prr;
@@ -377,20 +416,29 @@ class Conn {
     std::uint32_t timeouts = 0, recoveries = 0, spurious = 0, probes = 0, dsacks = 0;
   };
   Lazy<Losses> losses_;
-
-  /// One timer for all that waits for an ACK (RFC 8985 8).
-  enum class Wait : std::uint8_t { retransmit, reorder, probe, persist };
-  Instant rtx_at_ = kNever;
-  Instant ack_at_ = kNever;        ///< delayed ACK
-  Instant keepalive_at_ = kNever;  ///< keep-alive, or end of TIME-WAIT
-  Instant stuck_since_ = kNever;   ///< first time-out without progress (R2)
-  Instant challenge_after_{};      ///< no challenge ACK before
-  Instant ts_recent_at_{};         ///< when ts_recent_ was taken
-  Duration user_timeout_, keepalive_, keepalive_interval_;
+  RttEstimator rtt_;
+  CongestionControl cc_;
+  RateSampler rate_;
+  Rack rack_;
+  LossProbe probe_;
+  Instant stuck_since_ = kNever;  ///< first time-out without progress (R2)
   Instant last_data_sent_{};
   Instant pace_at_{};  ///< the next paced segment goes out then
   std::uint64_t pacing_rate_ = kUnpaced;
+  std::uint64_t bytes_sent_ = 0, retransmits_ = 0;
+  Seq recover_;                   ///< recovery ends when this is acknowledged
+  std::uint32_t dup_credit_ = 0;  ///< NewReno: octets that duplicate ACKs say have left
+  std::uint32_t round_end_raw_ = 0;
+  std::uint32_t sacked_unpaid_ = 0;    ///< octets SACKed that cwnd has not grown by yet
+  std::uint32_t lost_unreported_ = 0;  ///< octets marked lost since congestion control was told
+  Seq ecn_recover_;                    ///< one reaction to ECE until this is acknowledged
 
+  // ---- what is rarely looked at
+  Seq fin_at_;                 ///< sequence number of the peer's FIN, once known
+  Instant challenge_after_{};  ///< no challenge ACK before
+  Duration user_timeout_, keepalive_interval_;
+  std::uint16_t default_mss_;
+  std::uint16_t peer_timeout_s_ = 0;  ///< what the peer advertised, at most kMaxPeerUserTimeout
   /// What only info() tells.
   struct {
     std::uint64_t delivery_rate = 0;
@@ -398,50 +446,6 @@ class Conn {
     Duration busy{}, window_limited{}, buffer_limited{};
     bool rate_app_limited = false;
   } stats_;
-
-  Seq fin_at_;                    ///< sequence number of the peer's FIN, once known
-  Seq recover_;                   ///< recovery ends when this is acknowledged
-  std::uint32_t dup_credit_ = 0;  ///< NewReno: octets that duplicate ACKs say have left
-  std::uint32_t ts_recent_ = 0;
-  std::uint32_t ts_offset_ = 0;
-  std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
-  std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
-  std::uint32_t round_end_raw_ = 0;
-  std::uint32_t sacked_unpaid_ = 0;    ///< octets SACKed that cwnd has not grown by yet
-  std::uint32_t lost_unreported_ = 0;  ///< octets marked lost since congestion control was told
-  Seq ecn_recover_;                    ///< one reaction to ECE until this is acknowledged
-  wire::SackBlock dsack_{};            ///< octets that came twice: to be told (RFC 2883)
-  std::uint64_t bytes_sent_ = 0, bytes_received_ = 0, retransmits_ = 0;
-  std::uint32_t max_payload_;
-  std::uint16_t mss_;
-  std::uint16_t own_mss_;
-  std::uint16_t default_mss_;
-  std::uint16_t peer_timeout_s_ = 0;  ///< what the peer advertised, at most kMaxPeerUserTimeout
-  std::uint8_t dup_acks_ = 0;
-  std::uint8_t dup_acks_owed_ = 0;  ///< immediate duplicate ACKs to send (no SACK)
-  std::uint8_t keepalive_sent_ = 0;
-  std::uint8_t expiries_ = 0;  ///< time-outs since stuck_since_
-  std::uint8_t events_ = 0;
-  State state_ = State::closed;
-  CloseCause cause_ = CloseCause::normal;
-  bool passive_ = false;
-  bool ts_on_ = false, sack_on_ = false;
-  bool ack_now_ = false;  ///< at once
-  bool ack_due_ = false;  ///< two segments came (SHLD-19)
-  bool syn_pending_ = false, rst_pending_ = false, probe_pending_ = false;
-  bool fin_queued_ = false, fin_sent_ = false, fin_acked_ = false, fin_received_ = false;
-  bool fin_known_ = false, keepalive_probe_ = false, scaling_on_ = false;
-  Wait waits_for_ = Wait::retransmit;
-  Frto frto_ = Frto::off;
-  enum class Limit : std::uint8_t { idle, busy, window, buffer };
-  Limit limit_ = Limit::idle;
-  bool first_retransmission_ = false, syn_acked_ = false;
-  bool in_recovery_ = false, rto_recovery_ = false;
-  bool tail_probe_pending_ = false, pace_blocked_ = false;
-  bool ecn_on_ = false, ecn_echo_ = false, ecn_cwr_ = false, ecn_wait_ = false;
-  bool user_timeout_told_ = false, fast_open_ = false;
-  bool nodelay_ = false, want_writable_ = false, growth_allowed_ = true, soft_errors_ = true;
-  bool cwnd_limited_ = false, cwnd_was_limited_ = false;  ///< in this round trip, in the last
 };
 
 /// What a listener does with a segment for which there is no connection (RFC 9293 3.10.7.2).

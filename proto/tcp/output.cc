@@ -169,6 +169,7 @@ void Conn::pace(Instant now, std::uint32_t octets) {
 /// is the application.
 void Conn::note_limit(Instant now) {
   const std::uint32_t left = is_synchronized(state_) ? unsent() : 0;
+  if (limit_ == Limit::idle && board_.empty() && left == 0) return;
   Limit limit = Limit::busy;
   if (board_.empty() && left == 0) {
     limit = Limit::idle;
