@@ -305,6 +305,7 @@ void TunDevice::set_up_interface(const TunOptions& options) {
   std::vector<std::string> lines = configure_interface(interface);
   warnings_.insert(warnings_.end(), lines.begin(), lines.end());
   caps_.mtu = options.mtu;
+  caps_.queue_packets = options.txqueuelen;
 }
 
 /// Some kernels refuse a super-packet whose last segment is short (Linux 6.6.44, 6.10.3 and others

@@ -86,6 +86,17 @@ std::uint64_t Shard::held() const {
          table_.size() * sizeof(ConnEntry) + half_open_.bytes() + time_wait_.bytes();
 }
 
+/// What peers on this machine have in flight lies in the device's queue, which drops what it cannot
+/// hold: half of it is shared out among those that send. Two super-packets keep a sender going.
+std::uint32_t Shard::local_window() const {
+  constexpr std::uint64_t kLeast = 128U << 10;
+  const PortCaps& caps = port_.caps();
+  if (caps.queue_packets == 0) return UINT32_MAX;
+  const std::uint64_t packet = caps.segmentation ? limits::kMaxPacket : caps.mtu;
+  const std::uint64_t share = caps.queue_packets * packet / 2 / active_.count();
+  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(share, kLeast, UINT32_MAX));
+}
+
 /// Past the limit new connections are refused and windows stop growing; an offered edge stays.
 void Shard::update_memory() {
   const std::uint64_t now = held();

@@ -13,6 +13,8 @@ struct PortCaps {
   std::uint32_t mtu = 1500;   ///< octets of one IP packet on the wire
   bool checksum = false;      ///< takes partial checksums
   bool segmentation = false;  ///< takes super-packets up to 65,535 octets
+  /// Packets that may wait to be received before the device drops more; 0: nobody knows.
+  std::uint32_t queue_packets = 0;
 };
 
 /// Where a worker transmits. Used by that worker's thread only.

@@ -21,6 +21,7 @@
 #include "proto/tcp/conn.h"
 #include "proto/tcp/syn_cookie.h"
 #include "proto/wire/ip.h"
+#include "workers/active_flows.h"
 #include "workers/counters.h"
 #include "workers/half_open.h"
 #include "workers/limits.h"
@@ -70,6 +71,7 @@ struct ConnEntry : FlowEntry, TimerNode {
   Instant armed_for = kNever;   ///< where the wheel has it; never later than its deadline
   Instant user_timer = kNever;  ///< Stream::set_timer
   std::size_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
+  std::uint32_t active_mark = 0;  ///< of ActiveFlows
   IpMarks marks;
   std::uint8_t received_dscp = 0;  ///< of the last segment
   bool dirty = false;
@@ -246,6 +248,7 @@ class alignas(kSharedLine) Shard {
   void account(ConnEntry& e);
   std::uint64_t held() const;
   void update_memory();
+  std::uint32_t local_window() const;
 
   ShardOptions options_;
   TxPort& port_;
@@ -262,6 +265,7 @@ class alignas(kSharedLine) Shard {
   PinnedPackets pinned_;
   TokenBucket reset_bucket_;
   TokenBucket icmp_bucket_;
+  ActiveFlows active_;
   std::vector<Listener> listeners_;
   std::vector<ConnEntry*> dirty_;
   std::vector<ConnEntry*> turn_;

@@ -168,7 +168,8 @@ void Conn::consume(std::size_t n) {
 
 /// Auto-tuning to the bandwidth-delay product: twice what came in a round trip, and twice its
 /// growth on top so that slow start is never held, to the connection's bound and only while memory
-/// allows and the application keeps up. An offered edge is never taken back.
+/// allows and the application keeps up. Peers on this machine share the device's queue: the more
+/// there are, the less has each. An offered edge is never taken back.
 void Conn::grow_receive_window(Instant now) {
   const Duration trip = rtt_.has_sample() ? std::max<Duration>(rtt_.srtt(), kLeastTrip) : 100ms;
   if (now - rcv_.trip_began < trip) return;
@@ -180,8 +181,10 @@ void Conn::grow_receive_window(Instant now) {
   const bool keeps_up = rcv_queue_.size() <= came / 2;
   if (!growth_allowed_ || !keeps_up || rcv_.shift == 0) return;
   const std::uint64_t want = 2 * (std::uint64_t{came} + grown);
-  rcv_.limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(
-      std::max<std::uint64_t>(rcv_.limit, want), std::max(rcv_.limit, opt_->receive_buffer)));
+  std::uint32_t most = std::max(rcv_.limit, opt_->receive_buffer);
+  if (trip == kLeastTrip) most = std::min(most, local_window_);
+  rcv_.limit = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::max<std::uint64_t>(rcv_.limit, want), most));
 }
 
 void Conn::shutdown_write() {

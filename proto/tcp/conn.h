@@ -164,6 +164,9 @@ class Conn {
   /// False: memory is short. The receive window grows no further and nothing new is kept ahead of a
   /// gap; what comes in order up to the offered edge is taken.
   void set_growth(bool allowed) { growth_allowed_ = allowed; }
+  /// What the receive window of a peer on this machine may be, in octets: all that it sends lies in
+  /// the device's queue at once. Longer paths hold their windows themselves.
+  void set_local_window(std::uint32_t octets) { local_window_ = octets; }
 
   // --- outputs
   /// Builds the next segment to send; false when there is nothing to send now. `burst`: more
@@ -393,6 +396,7 @@ class Conn {
   std::uint32_t ts_offset_ = 0;
   std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
   std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
+  std::uint32_t local_window_ = UINT32_MAX;
   wire::SackBlock dsack_{};              ///< octets that came twice: to be told (RFC 2883)
 
   const Options* opt_;
