@@ -76,6 +76,8 @@ std::string_view reason_phrase(int status) {
   }
 }
 
+constexpr std::size_t kTypicalHead = 512;  // octets, with a small body behind it
+
 /// RFC 9110 15.6.2: 405 is for methods that we know, 501 for those that we do not.
 bool is_known_method(std::string_view m) {
   static constexpr std::array<std::string_view, 9> kKnown{
@@ -138,7 +140,12 @@ HttpContent::HttpContent(const std::string& root) {
   if (!root.empty()) files_.emplace(root);
 }
 
-HttpContent::Found HttpContent::find(std::string_view target) {
+const std::string& HttpContent::Date::of(std::time_t t) {
+  if (text_.empty() || time_ != t) text_ = http_date(time_ = t);
+  return text_;
+}
+
+HttpContent::Found HttpContent::find(std::string_view target, std::time_t now) {
   Found found;
   const auto path = HttpPath::parse(target);
   if (!path) {
@@ -146,7 +153,7 @@ HttpContent::Found HttpContent::find(std::string_view target) {
     return found;
   }
   if (!files_) return find_built_in(*path);
-  const HttpFiles::Found file = files_->find(*path);
+  const HttpFiles::Found file = files_->find(*path, now);
   found.status = file.status;
   if (file.status == 301) found.location = path->directory_location();
   if (!file.file) return found;
@@ -227,7 +234,7 @@ void HttpConversation::respond(std::time_t now) {
   if (request.method != "GET" && request.method != "HEAD") {
     return respond_error(is_known_method(request.method) ? 405 : 501, now);
   }
-  HttpContent::Found found = content_->find(request.target);
+  HttpContent::Found found = content_->find(request.target, now);
   if (found.status == 200) return respond_found(std::move(found), now);
   if (found.status != 301) return respond_error(found.status, now);
   start(301, now);
@@ -294,7 +301,7 @@ void HttpConversation::respond_found(HttpContent::Found found, std::time_t now) 
 void HttpConversation::add_validators(const HttpContent::Found& found, std::time_t now) {
   if (!found.etag.empty()) add("ETag", found.etag);
   // RFC 9110 8.8.2.1: never later than Date.
-  if (found.modified) add("Last-Modified", http_date(std::min(*found.modified, now)));
+  if (found.modified) add("Last-Modified", content_->modified.of(std::min(*found.modified, now)));
 }
 
 /// RFC 9110 13.2.2: If-None-Match, where there is one, decides alone.
@@ -328,11 +335,12 @@ int HttpConversation::apply_range(HttpContent::Found& found) const {
 
 void HttpConversation::start(int status, std::time_t now) {
   head_.clear();
+  head_.reserve(kTypicalHead);
   head_sent_ = 0;
   head_ += "HTTP/1.1 " + std::to_string(status) + " ";
   head_ += reason_phrase(status);
   head_ += "\r\n";
-  add("Date", http_date(now));
+  add("Date", content_->today.of(now));
   add("Server", "pollux");
   const bool must_close = closing_ || parser_.status() == HttpRequestParser::Status::error;
   if (must_close) {

@@ -35,10 +35,21 @@ class HttpContent {
     HttpBody body;     ///< whole
     std::string_view type;
     std::string location;
-    std::string etag;
+    std::string_view etag;  ///< of `body.file`
     std::optional<std::time_t> modified;
   };
-  Found find(std::string_view target);
+  Found find(std::string_view target, std::time_t now);
+  /// http_date() of the latest time that it was asked for, kept: the same is wanted again and
+  /// again.
+  class Date {
+   public:
+    const std::string& of(std::time_t t);
+
+   private:
+    std::time_t time_ = 0;
+    std::string text_;
+  };
+  Date today, modified;
 
  private:
   Found find_built_in(const HttpPath& path) const;

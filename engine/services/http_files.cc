@@ -112,6 +112,16 @@ bool is_unreserved(char c) {
          c == '.' || c == '_' || c == '~' || c == '/';
 }
 
+std::string etag_of(const struct stat& st) {
+  std::array<char, 80> text{};
+  std::snprintf(text.data(), text.size(), "\"%llx-%llx-%llx.%lx\"",
+                static_cast<unsigned long long>(st.st_ino),
+                static_cast<unsigned long long>(st.st_size),
+                static_cast<unsigned long long>(st.st_mtim.tv_sec),
+                static_cast<unsigned long>(st.st_mtim.tv_nsec));
+  return text.data();
+}
+
 }  // namespace
 
 std::optional<HttpPath> HttpPath::parse(std::string_view target) {
@@ -150,7 +160,8 @@ std::string HttpPath::directory_location() const {
   return out;
 }
 
-HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type) : st_(st), type_(type) {
+HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type)
+    : st_(st), type_(type), etag_(etag_of(st)) {
   if (!mapped()) {
     read_.resize(size());
     const ssize_t n = ::pread(fd, read_.data(), read_.size(), 0);
@@ -166,16 +177,6 @@ HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type) : st_(s
 
 HttpFile::~HttpFile() {
   if (mapped()) ::munmap(data_, size());
-}
-
-std::string HttpFile::etag() const {
-  std::array<char, 80> text{};
-  std::snprintf(text.data(), text.size(), "\"%llx-%llx-%llx.%lx\"",
-                static_cast<unsigned long long>(st_.st_ino),
-                static_cast<unsigned long long>(st_.st_size),
-                static_cast<unsigned long long>(st_.st_mtim.tv_sec),
-                static_cast<unsigned long>(st_.st_mtim.tv_nsec));
-  return text.data();
 }
 
 bool HttpFile::same_as(const struct stat& st) const {
@@ -205,31 +206,34 @@ HttpFiles::HttpFiles(const std::string& root, std::size_t max_files)
 
 HttpFiles::~HttpFiles() { ::close(root_); }
 
-HttpFiles::Found HttpFiles::find(const HttpPath& path) {
-  if (!path.directory) return find_file(path.relative);
+HttpFiles::Found HttpFiles::find(const HttpPath& path, std::time_t now) {
+  if (!path.directory) return find_file(path.relative, now);
   const std::string index = path.relative.empty() ? "index.html" : path.relative + "/index.html";
-  Found found = find_file(index);
+  Found found = find_file(index, now);
   if (found.status == 301) found.status = 404;  // index.html is itself a folder
   return found;
 }
 
-HttpFiles::Found HttpFiles::find_file(const std::string& name) {
-  const auto cached = index_.find(name);
-  if (cached == index_.end()) return open_file(name);
+HttpFiles::Found HttpFiles::find_file(std::string_view view, std::time_t now) {
+  const auto cached = index_.find(view);
+  if (cached != index_.end() && cached->second->checked == now) return {200, cached->second->file};
+  const std::string name(view);
+  if (cached == index_.end()) return open_file(name, now);
   // fstatat may leave the root through a link that changed since, but only a file that was once
   // opened beneath the root has the same device and inode.
   struct stat st = {};
   const auto entry = cached->second;
   if (::fstatat(root_, name.c_str(), &st, 0) == 0 && entry->file->same_as(st)) {
     recent_.splice(recent_.begin(), recent_, entry);
+    entry->checked = now;
     return {200, entry->file};
   }
   index_.erase(cached);
   recent_.erase(entry);
-  return open_file(name);
+  return open_file(name, now);
 }
 
-HttpFiles::Found HttpFiles::open_file(const std::string& name) {
+HttpFiles::Found HttpFiles::open_file(const std::string& name, std::time_t now) {
   const int fd = open_beneath(root_, name);
   if (fd < 0) return {status_of(errno), nullptr};
   Found found;
@@ -237,7 +241,7 @@ HttpFiles::Found HttpFiles::open_file(const std::string& name) {
   if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
     try {
       found = {200, std::make_shared<const HttpFile>(fd, st, http_content_type(name))};
-      remember(name, found.file);
+      remember(name, found.file, now);
     } catch (const std::system_error& e) {
       found.status = status_of(e.code().value());
     }
@@ -248,12 +252,13 @@ HttpFiles::Found HttpFiles::open_file(const std::string& name) {
   return found;
 }
 
-void HttpFiles::remember(const std::string& name, std::shared_ptr<const HttpFile> file) {
+void HttpFiles::remember(const std::string& name, std::shared_ptr<const HttpFile> file,
+                         std::time_t now) {
   if (recent_.size() >= max_files_) {
     index_.erase(recent_.back().name);
     recent_.pop_back();
   }
-  recent_.push_front({name, std::move(file)});
+  recent_.push_front({name, std::move(file), now});
   index_.emplace(recent_.front().name, recent_.begin());
 }
 

@@ -1,6 +1,6 @@
 // Files of one folder, as slices of memory maps. A file is mapped once per worker and stays in a
-// bounded cache; every lookup asks the file system whether it is still the same file. The map goes
-// when the cache has dropped it and the last Slice of it is gone, even after the cache itself.
+// bounded cache; once a second the file system is asked whether it is still the same file. The map
+// goes when the cache has dropped it and the last Slice of it is gone, even after the cache itself.
 #pragma once
 
 #include <sys/stat.h>
@@ -46,7 +46,7 @@ class HttpFile {
   std::uint64_t size() const { return static_cast<std::uint64_t>(st_.st_size); }
   std::time_t modified() const { return st_.st_mtim.tv_sec; }
   /// Strong validator of size, time of change to the nanosecond, and inode, in quotes.
-  std::string etag() const;
+  const std::string& etag() const { return etag_; }
   std::string_view type() const { return type_; }
   bool mapped() const { return size() > kMaxRead; }
   bool same_as(const struct stat& st) const;
@@ -58,6 +58,7 @@ class HttpFile {
  private:
   struct stat st_;
   std::string_view type_;
+  std::string etag_;
   std::vector<std::uint8_t> read_;
   std::uint8_t* data_ = nullptr;  ///< in read_ or the map
 };
@@ -76,17 +77,19 @@ class HttpFiles {
     int status = 404;  ///< 200 with a file; 301 to the directory's own name; 403, 404 or 503
     std::shared_ptr<const HttpFile> file;
   };
-  Found find(const HttpPath& path);
+  /// `now`: the wall clock. A file that changed shows in another second than the last lookup's.
+  Found find(const HttpPath& path, std::time_t now);
   std::size_t cached() const { return index_.size(); }
 
  private:
   struct Entry {
     std::string name;
     std::shared_ptr<const HttpFile> file;
+    std::time_t checked;  ///< when it was found to be the file of that name
   };
-  Found find_file(const std::string& name);
-  Found open_file(const std::string& name);
-  void remember(const std::string& name, std::shared_ptr<const HttpFile> file);
+  Found find_file(std::string_view view, std::time_t now);
+  Found open_file(const std::string& name, std::time_t now);
+  void remember(const std::string& name, std::shared_ptr<const HttpFile> file, std::time_t now);
 
   int root_;
   std::size_t max_files_;

@@ -39,9 +39,14 @@ class HttpFilesTest : public testing::Test {
     const Slice s = HttpFile::slice(f.file, 0, f.file->size());
     return {reinterpret_cast<const char*>(s.data()), s.size()};
   }
-  static HttpFiles::Found get(HttpFiles& files, const std::string& target) {
+  /// Each in a second of its own.
+  HttpFiles::Found get(HttpFiles& files, const std::string& target) {
+    ++now_;
+    return get_again(files, target);
+  }
+  HttpFiles::Found get_again(HttpFiles& files, const std::string& target) const {
     const auto path = HttpPath::parse(target);
-    return path ? files.find(*path) : HttpFiles::Found{400, nullptr};
+    return path ? files.find(*path, now_) : HttpFiles::Found{400, nullptr};
   }
   /// What the kernel itself says about maps of files below the root.
   std::size_t maps() const {
@@ -54,6 +59,7 @@ class HttpFilesTest : public testing::Test {
   }
 
   fs::path base_;
+  std::time_t now_ = 1'000'000;
 };
 
 TEST(HttpPath, Table) {
@@ -129,6 +135,14 @@ TEST_F(HttpFilesTest, LinksOutOfTheRootAreRefused) {
     EXPECT_EQ(get(files, target).status, 404) << target;
   }
   EXPECT_EQ(text(get(files, "/inside")), "alpha");
+}
+
+TEST_F(HttpFilesTest, TheFileSystemIsAskedOnceASecond) {
+  HttpFiles files(root());
+  const auto before = get(files, "/a.txt");
+  fs::remove(root() / "a.txt");
+  EXPECT_EQ(get_again(files, "/a.txt").file, before.file);
+  EXPECT_EQ(get(files, "/a.txt").status, 404);
 }
 
 TEST_F(HttpFilesTest, ACachedNameThatBecomesALinkOutIsRefused) {
