@@ -176,11 +176,10 @@ std::string Endpoint::to_string() const {
 bool Prefix::contains(const IpAddr& a) const {
   if (addr.is_v4() != a.is_v4()) return false;
   const unsigned bits = length + (addr.is_v4() ? 96U : 0U);
-  const unsigned whole = bits / 8;
-  if (std::memcmp(addr.octets().data(), a.octets().data(), whole) != 0) return false;
-  if (bits % 8 == 0) return true;
-  const unsigned differ = addr.octets()[whole] ^ a.octets()[whole];
-  return (differ >> (8 - bits % 8)) == 0;
+  const std::uint64_t high = addr.high() ^ a.high();
+  const std::uint64_t low = addr.low() ^ a.low();
+  if (bits <= 64) return bits == 0 || high >> (64U - bits) == 0;
+  return high == 0 && low >> (128U - bits) == 0;
 }
 
 std::optional<Prefix> Prefix::parse(std::string_view text) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "proto/base/bytes.h"
+
 namespace pollux {
 
 class IpAddr {
@@ -36,12 +38,7 @@ class IpAddr {
   /// Parses dotted-quad IPv4 or RFC 4291 text IPv6; nullopt when it is neither.
   static std::optional<IpAddr> parse(std::string_view text);
 
-  constexpr bool is_v4() const {
-    for (unsigned i = 0; i < 10; ++i) {
-      if (b_[i] != 0) return false;
-    }
-    return b_[10] == 0xff && b_[11] == 0xff;
-  }
+  constexpr bool is_v4() const { return high() == 0 && low() >> 32U == 0xffff; }
   constexpr std::uint32_t v4_value() const {
     return (std::uint32_t{b_[12]} << 24) | (std::uint32_t{b_[13]} << 16) |
            (std::uint32_t{b_[14]} << 8) | std::uint32_t{b_[15]};
@@ -56,9 +53,18 @@ class IpAddr {
   /// RFC 5952 text.
   std::string to_string() const;
 
-  constexpr bool operator==(const IpAddr&) const = default;
+  /// The octets as two numbers, for comparing many at once.
+  constexpr std::uint64_t high() const { return be64(0); }
+  constexpr std::uint64_t low() const { return be64(8); }
+
+  constexpr bool operator==(const IpAddr& o) const {
+    return high() == o.high() && low() == o.low();
+  }
 
  private:
+  constexpr std::uint64_t be64(std::size_t at) const {
+    return (std::uint64_t{load_be32(b_.data() + at)} << 32U) | load_be32(b_.data() + at + 4);
+  }
   std::array<std::uint8_t, 16> b_{};
 };
 
