@@ -6,7 +6,6 @@ noise there is.
 
 import argparse
 import json
-import resource
 import subprocess
 import time
 
@@ -18,7 +17,8 @@ from suite import Cell, progress
 
 RESULTS = suites.ROOT / "build" / "bench" / "e2e.json"
 FLOWS = (1, 8, 64)
-IDLE_QUICK, IDLE, IDLE_FULL = 2_000, 10_000, 100_000
+IDLE_QUICK, IDLE = 2_000, 100_000
+IDLE_OF_PROCESS, IDLE_OF_ADDRESS = 200_000, 50_000  # descriptors; ports
 IDLE_CELL = "idle connections: engine"
 
 
@@ -121,15 +121,22 @@ def goals():
 
 # ---- idle connections ----------------------------------------------------------------------------
 
+def addresses_for(connections):
+    return max(beds.ADDRESSES, -(-connections // IDLE_OF_ADDRESS))
+
+
 def hold_idle(bed, server, count, processes):
     """Opens connections from as many clients as their descriptors take; returns how many."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 64
     opened = 0
     while opened < count:
+        wanted = min(IDLE_OF_PROCESS, count - opened)
+        limit = wanted + 64
         processes.append(beds.Process(bed.lab.command(
-            beds.TOOLS / "pollux_client", "idle", "--connections", min(most, count - opened),
-            "--address", server[0], "--addresses", beds.ADDRESSES), stdin=subprocess.PIPE))
+            "prlimit", f"--nofile={limit}:{limit}",
+            beds.TOOLS / "pollux_client", "idle", "--connections", wanted,
+            "--address", server[0], "--addresses", addresses_for(count)), stdin=subprocess.PIPE))
         opened += json.loads(processes[-1].wait_ready(120))["open"]
+        progress(f"{opened:,} of {count:,} idle connections ...")
     return opened
 
 
@@ -152,7 +159,9 @@ def measure_idle(suite, count):
     """Memory of connections that are open and silent."""
     progress(f"{count} idle connections ...")
     try:
-        with beds.engine(suite.bed, "inline", {"tcp.memory_limit": "4GiB"}) as server:
+        settings = {"tcp.memory_limit": "4GiB",
+                    "tun.address": beds.following(beds.ENGINE, addresses_for(count))}
+        with beds.engine(suite.bed, "inline", settings) as server:
             figures = idle_figures(suite.bed, server, count)
     except suites.FAILURES as error:
         figures = None
@@ -178,7 +187,8 @@ def print_goals(judged):
 
 def parse(arguments):
     p = argparse.ArgumentParser(prog="run.sh bench e2e", description=__doc__.split("\n")[0])
-    p.add_argument("--full", action="store_true", help=f"{IDLE_FULL:,} idle connections")
+    p.add_argument("--idle", type=int, metavar="N",
+                   help=f"idle connections; default {IDLE:,}, with --quick {IDLE_QUICK:,}")
     return suites.parse(p, arguments)
 
 
@@ -187,7 +197,7 @@ def run_suite(suite, options):
     noise = suite.noise(suites.noisy(cells))
     suite.rounds(cells)
     if not options.only or any(w in IDLE_CELL for w in options.only):
-        measure_idle(suite, IDLE_FULL if options.full else IDLE_QUICK if options.quick else IDLE)
+        measure_idle(suite, options.idle or (IDLE_QUICK if options.quick else IDLE))
     return cells, noise
 
 

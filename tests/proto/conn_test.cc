@@ -251,6 +251,35 @@ TEST(ConnOptions, without_scaling_by_the_peer_the_window_stays_below_64k) {
   EXPECT_LE(t.conn->info().receive_window, 65535U);
 }
 
+/// What the receive window has become after 40 ms of data as fast as it allows, read at once.
+std::uint32_t grown_window(std::uint32_t local_window, Duration round_trip) {
+  Bench t;
+  t.options.window_scaling = true;
+  t.in(syn(0).mss(1460).wscale(7));
+  t.out(syn_ack(0).acks(1));
+  t.after(round_trip);
+  t.in(ack(1).acks(1));
+  t.conn->set_local_window(local_window);
+  std::uint32_t seq = 1;
+  for (int i = 0; i < 40; ++i) {
+    for (int j = 0; j < 4; ++j) {
+      t.in(ack(seq).acks(1).len(60000));
+      seq += 60000;
+      t.read();
+    }
+    t.drain();
+    t.after(1ms);
+  }
+  return t.conn->info().receive_window;
+}
+
+TEST(ConnOptions, a_local_peer_has_no_more_window_than_its_share_of_the_queue) {
+  EXPECT_GT(grown_window(UINT32_MAX, 100us), 512U << 10);
+  EXPECT_LE(grown_window(384U << 10, 100us), 384U << 10);
+  EXPECT_LE(grown_window(128U << 10, 100us), 128U << 10);  // less than the initial one
+  EXPECT_GT(grown_window(384U << 10, 3ms), 512U << 10);    // a path has room of its own
+}
+
 // --- closing
 
 TEST(ConnClose, peer_first) {
