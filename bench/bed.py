@@ -104,12 +104,13 @@ class Process:
 
 
 def cpu_seconds(pid):
-    """CPU time of all threads, to the nanosecond."""
-    total = 0
+    """CPU time of all threads, and of the processes that it started (nginx's worker)."""
+    total = 0.0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
+            total += int((task / "schedstat").read_text().split()[0]) / 1e9
+            total += sum(map(cpu_seconds, (task / "children").read_text().split()))
+    return total
 
 
 def steal():

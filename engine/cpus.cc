@@ -65,6 +65,7 @@ CpuPlan plan_cpus(std::size_t cpus, std::optional<unsigned> workers,
   const std::size_t wanted = cpus > others ? cpus - others : 1;
   plan.workers = workers.value_or(static_cast<unsigned>(std::min(wanted, limits::kMaxWorkers)));
   plan.dedicated_rx = dedicated_rx.value_or(cpus >= std::size_t{plan.workers} + 2);
+  plan.crowded = plan.workers + (plan.dedicated_rx ? 2U : 1U) > cpus;
   return plan;
 }
 

@@ -20,6 +20,7 @@ void name_current_thread(const std::string& name) noexcept;
 struct CpuPlan {
   unsigned workers = 1;
   bool dedicated_rx = false;
+  bool crowded = false;  ///< fewer CPUs than threads, one for the applications included
 };
 
 /// Fills in what is "auto" (nullopt). Workers: one CPU is left to the applications that talk to

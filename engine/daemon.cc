@@ -109,6 +109,7 @@ RuntimeOptions runtime_options(const Config& c, SegmentTrace* trace) {
   o.cpus = cpus_for(c, o.plan, usable);
   o.worker.idle = static_cast<IdlePolicy>(c.engine.idle);
   o.worker.spin = c.engine.spin;
+  o.worker.crowded = o.plan.crowded;
   o.tun = tun_options(c, o.plan.workers);
   o.shard = shard_options(c);
   o.services = service_options(c);

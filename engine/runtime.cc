@@ -3,6 +3,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "workers/relax.h"
+
 namespace pollux {
 
 namespace {
@@ -129,7 +131,7 @@ void Runtime::run_rx() {
       continue;
     }
     if (w.idle == IdlePolicy::poll || (w.idle == IdlePolicy::adaptive && now - last < w.spin)) {
-      __builtin_ia32_pause();
+      relax(w.crowded);
       continue;
     }
     rx_sleeper_->prepare();

@@ -1,16 +1,8 @@
 #include "workers/worker.h"
 
+#include "workers/relax.h"
+
 namespace pollux {
-
-namespace {
-
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
-}  // namespace
 
 Worker::Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sleeper& sleeper,
                ClockFn clock)
@@ -63,7 +55,7 @@ void Worker::run() {
     }
     if (options_.idle == IdlePolicy::poll ||
         (options_.idle == IdlePolicy::adaptive && now - last_busy_ < options_.spin)) {
-      relax();
+      relax(options_.crowded);
       continue;
     }
     const bool found = idle(now);

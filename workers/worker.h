@@ -28,6 +28,7 @@ class Sleeper {
 struct WorkerOptions {
   IdlePolicy idle = IdlePolicy::adaptive;
   Duration spin = 50us;
+  bool crowded = false;  ///< more threads than CPUs
 };
 
 class Worker {

@@ -59,5 +59,13 @@ TEST(Cpus, PlansWhatIsAutomatic) {
   }
 }
 
+TEST(Cpus, KnowsWhenItIsCrowded) {
+  EXPECT_FALSE(plan_cpus(2, {}, {}).crowded);
+  EXPECT_TRUE(plan_cpus(2, 1, true).crowded);
+  EXPECT_TRUE(plan_cpus(2, 2, false).crowded);
+  EXPECT_FALSE(plan_cpus(3, 1, true).crowded);
+  EXPECT_TRUE(plan_cpus(1, {}, {}).crowded);
+}
+
 }  // namespace
 }  // namespace pollux
