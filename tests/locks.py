@@ -22,6 +22,8 @@ ALLOWED = [
     (r"^(non-virtual thunk to )?pollux::EventSleeper::wake\(",
      "the wake protocol: one fence for a batch published; an exchange only if the worker sleeps"),
     (r"^pollux::EventSleeper::(prepare|done)\(", "a thread that goes to sleep, or wakes"),
+    (r"^pollux::Worker::run\(|^pollux::Runtime::run_rx\(",
+     "idle on a machine with fewer CPUs than threads: lets another thread run (inlined)"),
     (r"^pollux::Runtime::run_rx\(", "the RX thread goes to sleep, or wakes (inlined)"),
     (r"^pollux::Mailbox::run\(|^tbb::detail::|^pollux::Worker::Worker\(",
      "errands of the control thread, and their queue; a turn without one reads a flag"),

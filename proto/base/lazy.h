@@ -20,7 +20,7 @@ class Lazy {
   ~Lazy() = default;
 
   /// T{} while nothing was written.
-  const T& operator*() const { return value_ ? *value_ : none(); }
+  const T& operator*() const { return value_ ? *value_ : kNone; }
   const T* operator->() const { return &**this; }
   T& own() {
     if (!value_) value_ = std::make_unique<T>();
@@ -31,10 +31,8 @@ class Lazy {
   std::size_t bookkeeping() const { return value_ ? sizeof(T) : 0; }  ///< octets
 
  private:
-  static const T& none() {
-    static const T value{};
-    return value;
-  }
+  // Not local to a function: its first use would be looked for, under a lock, at every one.
+  static inline const T kNone{};
   std::unique_ptr<T> value_;
 };
 
