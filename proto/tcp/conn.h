@@ -397,7 +397,7 @@ class Conn {
   std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
   std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
   std::uint32_t local_window_ = UINT32_MAX;
-  wire::SackBlock dsack_{};              ///< octets that came twice: to be told (RFC 2883)
+  wire::SackBlock dsack_{};  ///< octets that came twice: to be told (RFC 2883)
 
   const Options* opt_;
   Instant rtx_at_ = kNever;
