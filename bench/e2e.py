@@ -6,6 +6,7 @@ noise there is.
 
 import argparse
 import json
+import resource
 import subprocess
 import time
 
@@ -18,7 +19,7 @@ from suite import Cell, progress
 RESULTS = suites.ROOT / "build" / "bench" / "e2e.json"
 FLOWS = (1, 8, 64)
 IDLE_QUICK, IDLE = 2_000, 100_000
-IDLE_OF_PROCESS, IDLE_OF_ADDRESS = 200_000, 50_000  # descriptors; ports
+IDLE_OF_ADDRESS = 50_000  # ports
 IDLE_CELL = "idle connections: engine"
 
 
@@ -127,13 +128,11 @@ def addresses_for(connections):
 
 def hold_idle(bed, server, count, processes):
     """Opens connections from as many clients as their descriptors take; returns how many."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 64
     opened = 0
     while opened < count:
-        wanted = min(IDLE_OF_PROCESS, count - opened)
-        limit = wanted + 64
         processes.append(beds.Process(bed.lab.command(
-            "prlimit", f"--nofile={limit}:{limit}",
-            beds.TOOLS / "pollux_client", "idle", "--connections", wanted,
+            beds.TOOLS / "pollux_client", "idle", "--connections", min(most, count - opened),
             "--address", server[0], "--addresses", addresses_for(count)), stdin=subprocess.PIPE))
         opened += json.loads(processes[-1].wait_ready(120))["open"]
         progress(f"{opened:,} of {count:,} idle connections ...")
