@@ -68,9 +68,9 @@ struct ConnEntry : FlowEntry, TimerNode {
     if (s.congestion_control()) tcp.set_congestion_control(*s.congestion_control());
   }
   Service* service;
-  Instant armed_for = kNever;   ///< where the wheel has it; never later than its deadline
-  Instant user_timer = kNever;  ///< Stream::set_timer
-  std::size_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
+  Instant armed_for = kNever;     ///< where the wheel has it; never later than its deadline
+  Instant user_timer = kNever;    ///< Stream::set_timer
+  std::size_t bookkeeping = 0;    ///< octets of its lists, as the shard counted them
   std::uint32_t active_mark = 0;  ///< of ActiveFlows
   IpMarks marks;
   std::uint8_t received_dscp = 0;  ///< of the last segment
