@@ -75,7 +75,7 @@ std::size_t Shard::write_copy(ConnEntry& e, Bytes data) {
 
 /// What the connection's own lists take; a peer decides how many pieces it sends.
 void Shard::account(ConnEntry& e) {
-  const std::size_t now = e.tcp.bookkeeping();
+  const auto now = static_cast<std::uint32_t>(e.tcp.bookkeeping());
   bookkeeping_ = bookkeeping_ - e.bookkeeping + now;
   e.bookkeeping = now;
 }
@@ -88,7 +88,7 @@ std::uint64_t Shard::held() const {
 
 /// What peers on this machine have in flight lies in the device's queue, which drops what it cannot
 /// hold: half of it is shared out among those that send. Two super-packets keep a sender going.
-std::uint32_t Shard::local_window() const {
+std::uint32_t Shard::share_of_queue() const {
   constexpr std::uint64_t kLeast = 128U << 10;
   const PortCaps& caps = port_.caps();
   if (caps.queue_packets == 0) return UINT32_MAX;

@@ -317,6 +317,7 @@ bool Shard::finish_turn(Instant now, bool burst) {
   if (dirty_.empty() && !records_moved_) return false;
   records_moved_ = false;
   active_.advance(now);
+  local_window_ = share_of_queue();
   wheel_.advance(now);  // deadlines count from this turn, not from the one before a sleep
   turn_.swap(dirty_);
   stages_->enter(Stage::service);
@@ -359,7 +360,7 @@ void Shard::dispatch(ConnEntry& e) {
   }
   if (!e.opened || e.finished) return;
   e.tcp.set_growth(!memory_short_);
-  e.tcp.set_local_window(local_window());
+  e.tcp.set_local_window(local_window_);
   if ((events & tcp::event::readable) != 0) active_.note(e.active_mark);
   // A connection that broke, or that a callback aborted, is told on_closed and nothing else.
   const auto wants = [&](std::uint8_t event) { return (events & event) != 0 && !is_broken(e.tcp); };

@@ -70,7 +70,7 @@ struct ConnEntry : FlowEntry, TimerNode {
   Service* service;
   Instant armed_for = kNever;     ///< where the wheel has it; never later than its deadline
   Instant user_timer = kNever;    ///< Stream::set_timer
-  std::size_t bookkeeping = 0;    ///< octets of its lists, as the shard counted them
+  std::uint32_t bookkeeping = 0;  ///< octets of its lists, as the shard counted them
   std::uint32_t active_mark = 0;  ///< of ActiveFlows
   IpMarks marks;
   std::uint8_t received_dscp = 0;  ///< of the last segment
@@ -248,7 +248,7 @@ class alignas(kSharedLine) Shard {
   void account(ConnEntry& e);
   std::uint64_t held() const;
   void update_memory();
-  std::uint32_t local_window() const;
+  std::uint32_t share_of_queue() const;
 
   ShardOptions options_;
   TxPort& port_;
@@ -266,6 +266,7 @@ class alignas(kSharedLine) Shard {
   TokenBucket reset_bucket_;
   TokenBucket icmp_bucket_;
   ActiveFlows active_;
+  std::uint32_t local_window_ = UINT32_MAX;  ///< of each peer in this turn
   std::vector<Listener> listeners_;
   std::vector<ConnEntry*> dirty_;
   std::vector<ConnEntry*> turn_;

@@ -61,6 +61,7 @@ class Cubic {
   std::uint32_t cwnd() const { return cwnd_; }
   std::uint32_t ssthresh() const { return ssthresh_; }
   void set_mss(std::uint32_t mss);
+  std::size_t bookkeeping() const { return avoidance_.bookkeeping(); }  ///< octets
 
  private:
   void slow_start(const AckEvent& e);
@@ -165,6 +166,11 @@ class CongestionControl {
   /// The algorithm sets cwnd through a recovery itself; else PRR does (RFC 6937).
   bool drives_recovery() const { return std::holds_alternative<Lazy<Bbr>>(v_); }
   CcKind kind() const { return static_cast<CcKind>(v_.index()); }
+  /// Octets that it takes beside itself.
+  std::size_t bookkeeping() const {
+    if (const auto* cubic = std::get_if<Cubic>(&v_)) return cubic->bookkeeping();
+    return drives_recovery() ? sizeof(Bbr) : 0;
+  }
 
  private:
   std::variant<Reno, Cubic, Lazy<Bbr>> v_;  ///< in the order of CcKind

@@ -234,7 +234,7 @@ Conn::Info Conn::info() const {
   i.loss_probes = losses_->probes;
   i.dsacks = losses_->dsacks;
   i.delivery_rate = stats_.delivery_rate;
-  i.delivery_app_limited = stats_.rate_app_limited;
+  i.delivery_app_limited = rate_app_limited_;
   i.pacing_rate = pacing_rate_;
   i.out_of_order_bytes = assembler_.bytes();
   i.send_queue = send_queue_.size();

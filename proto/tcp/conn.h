@@ -212,7 +212,7 @@ class Conn {
   /// Octets that its own lists take.
   std::size_t bookkeeping() const {
     return assembler_.bookkeeping() + board_.bookkeeping() + send_queue_.bookkeeping() +
-           rcv_queue_.bookkeeping() + losses_.bookkeeping();
+           rcv_queue_.bookkeeping() + losses_.bookkeeping() + cc_.bookkeeping();
   }
   bool keeps_out_of_order() const { return !assembler_.empty(); }
   /// Sequence variables relative to the initial ones, for logs.
@@ -443,12 +443,12 @@ class Conn {
   Duration user_timeout_, keepalive_interval_;
   std::uint16_t default_mss_;
   std::uint16_t peer_timeout_s_ = 0;  ///< what the peer advertised, at most kMaxPeerUserTimeout
+  bool rate_app_limited_ = false;     ///< of the latest delivery rate, as stats_
   /// What only info() tells.
   struct {
     std::uint64_t delivery_rate = 0;
     Instant limit_since{};
     Duration busy{}, window_limited{}, buffer_limited{};
-    bool rate_app_limited = false;
   } stats_;
 };
 

@@ -26,7 +26,7 @@ bool Conn::poll_tx(Instant now, SegmentOut& out, bool burst) {
   if (state_ == State::syn_sent || state_ == State::syn_received) {
     if (syn_pending_) return emit_syn(now, out);
     if (fast_open_ && emit_new_data(now, out)) return true;
-    return ack_now_ && state_ == State::syn_received && emit_ack(now, out);
+    return wants_ack(burst) && state_ == State::syn_received && emit_ack(now, out);
   }
   // With a gap the ACK goes alone: its SACK blocks would not fit beside full segments.
   const bool blocks = !assembler_.empty() || dsack_.begin != dsack_.end;

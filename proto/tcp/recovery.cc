@@ -278,7 +278,7 @@ void Conn::tell_congestion_control(Instant now, const Delivered& d, std::uint32_
   }
   if (rate.interval > Duration::zero()) {
     stats_.delivery_rate = rate.rate();
-    stats_.rate_app_limited = rate.app_limited;
+    rate_app_limited_ = rate.app_limited;
   }
   const bool round = static_cast<std::int32_t>(snd_.una.raw() - round_end_raw_) >= 0;
   if (round) round_end_raw_ = snd_.nxt.raw();

@@ -505,6 +505,21 @@ TEST_F(ShardTest, rfc6191_syn_reopens_time_wait_with_a_higher_iss) {
   EXPECT_EQ(shard().connections(), 1U);
 }
 
+TEST_F(ShardTest, timers_that_come_due_at_once_are_spread_over_turns) {
+  constexpr std::size_t kMore = 100;
+  constexpr auto kAll = static_cast<int>(limits::kTimersPerTurn + kMore);
+  for (int i = 0; i < kAll; ++i) open(static_cast<std::uint16_t>(1000 + i));
+  shard().for_each([&](ConnEntry& e) { shard().set_user_timer(e, now + 10ms); });
+  shard().finish_turn(now);
+  now += 20ms;
+  shard().on_timers(now);
+  EXPECT_EQ(service.timers, kAll - static_cast<int>(kMore));
+  EXPECT_LE(shard().next_deadline(), now);
+  shard().finish_turn(now);
+  shard().on_timers(now);
+  EXPECT_EQ(service.timers, kAll);
+}
+
 TEST_F(ShardTest, user_timer_fires_once) {
   open();
   shard().for_each([&](ConnEntry& e) { shard().set_user_timer(e, now + 10ms); });
