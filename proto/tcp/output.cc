@@ -10,9 +10,13 @@ namespace pollux::tcp {
 namespace flag = wire::tcp_flag;
 
 /// A receiver that finds many segments at once acknowledges them as one, as LRO does; a fourth of
-/// the window stays unacknowledged at most, so that the sender always has something to send.
+/// the window that the peer knows of stays unacknowledged at most, so that the sender always has
+/// something to send.
 bool Conn::wants_ack(bool burst) const {
-  return ack_now_ || (ack_due_ && !(burst && ack_pending_ < rcv_.limit / 4));
+  if (ack_now_ || !ack_due_ || !burst) return ack_now_ || ack_due_;
+  // Before the first ACK of data the peer knows the window of our SYN, which is not scaled.
+  const std::uint32_t known = bytes_received_ == ack_pending_ ? 65535U : rcv_.limit;
+  return ack_pending_ >= std::min(known, rcv_.limit) / 4;
 }
 
 bool Conn::poll_tx(Instant now, SegmentOut& out, bool burst) {

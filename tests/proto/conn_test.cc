@@ -280,6 +280,22 @@ TEST(ConnOptions, a_local_peer_has_no_more_window_than_its_share_of_the_queue) {
   EXPECT_GT(grown_window(384U << 10, 3ms), 512U << 10);    // a path has room of its own
 }
 
+TEST(ConnOptions, a_burst_leaves_a_quarter_of_the_window_unacknowledged_at_most) {
+  for (const bool scaled : {false, true}) {
+    Bench t;
+    t.options.window_scaling = scaled;
+    t.establish(65535, scaled ? syn(0).mss(1460).wscale(7) : syn(0).mss(1460));
+    std::uint32_t seq = 1;
+    SegmentOut o;
+    for (; seq < 65000 && !t.conn->poll_tx(t.now, o, true); seq += 1000) {
+      EXPECT_EQ(t.conn->holds_ack(), seq > 1001) << "two segments";
+      t.in(ack(seq).acks(1).len(1000));  // nobody reads
+    }
+    EXPECT_GT(seq, 10000U);
+    EXPECT_LE(seq, 1 + 65535 / 4 + 1000) << scaled;
+  }
+}
+
 // --- closing
 
 TEST(ConnClose, peer_first) {
