@@ -68,19 +68,6 @@ ShardOptions shard_options(const Config& c) {
   return o;
 }
 
-std::vector<ServiceOptions> service_options(const Config& c) {
-  std::vector<ServiceOptions> all;
-  for (const ServiceConfig& s : c.services) {
-    all.push_back({.kind = std::string(to_string(s.kind)),
-                   .port = s.port,
-                   .address = s.address ? s.address->to_string() : "",
-                   .root = s.root,
-                   .congestion_control = s.congestion_control,
-                   .fast_open = s.fast_open});
-  }
-  return all;
-}
-
 CpuPlan plan_for(const Config& c, std::size_t cpus) {
   std::optional<bool> dedicated;
   if (c.engine.rx != RxMode::auto_) dedicated = c.engine.rx == RxMode::dedicated;
@@ -112,7 +99,7 @@ RuntimeOptions runtime_options(const Config& c, SegmentTrace* trace) {
   o.worker.crowded = o.plan.crowded;
   o.tun = tun_options(c, o.plan.workers);
   o.shard = shard_options(c);
-  o.services = service_options(c);
+  o.services = c.services;
   o.trace = c.log.level <= LogLevel::debug ? trace : nullptr;
   return o;
 }
@@ -220,8 +207,9 @@ int run_daemon(const Config& config) {
                o.plan.workers == 1 ? "" : "s", o.plan.dedicated_rx ? "dedicated" : "inline",
                runtime.device().queues(), runtime.device().queues() == 1 ? "" : "s",
                runtime.device().caps().segmentation ? "on" : "off", runtime.device().caps().mtu);
-  for (const ServiceOptions& s : o.services) {
-    spdlog::info("service {} on {}:{}", s.kind, s.address.empty() ? "*" : s.address, s.port);
+  for (const ServiceConfig& s : o.services) {
+    spdlog::info("service {} on {}:{}", to_string(s.kind), s.address ? s.address->to_string() : "*",
+                 s.port);
   }
   control.run();
   runtime.stop();

@@ -30,6 +30,7 @@ Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)) {
   }
   make_stages();
   for (std::size_t i = 0; i < workers; ++i) make_lane(i);
+  make_services();
 }
 
 Runtime::~Runtime() {
@@ -74,6 +75,8 @@ void Runtime::make_lane(std::size_t i) {
 
   ShardOptions o = options_.shard;
   o.memory_limit /= lanes_.size();
+  o.crew = this;
+  o.worker = i;
   o.owns_hash = [i, table = Indirection(lanes_.size())](std::uint32_t h) {
     return table.worker(h) == i;
   };
@@ -81,17 +84,19 @@ void Runtime::make_lane(std::size_t i) {
   lane.shard = std::make_unique<Shard>(o, queue, lane.counters, monotonic_now());
   lane.shard->set_trace(options_.trace);
   lane.shard->set_stage_clock(lane.stage_clock);
-  for (const ServiceOptions& s : options_.services) {
-    auto service = make_service(s);
-    if (service == nullptr) throw std::runtime_error("unknown service kind " + s.kind);
-    service->set_congestion_control(s.congestion_control);
-    service->set_fast_open(s.fast_open);
-    const auto address = IpAddr::parse(s.address);
-    lane.shard->listen({address.value_or(IpAddr{}), s.port}, s.address.empty(), *service);
-    lane.services.push_back(std::move(service));
-  }
   lane.worker = std::make_unique<Worker>(options_.worker, *lane.shard, *lane.inbox, *lane.sleeper,
                                          &monotonic_now);
+}
+
+void Runtime::make_services() {
+  for (const ServiceConfig& config : options_.services) {
+    auto services = pollux::make_services(config, lanes_.size());
+    for (std::size_t i = 0; i < lanes_.size(); ++i) {
+      lanes_[i]->shard->listen({config.address.value_or(IpAddr{}), config.port}, !config.address,
+                               *services[i]);
+      lanes_[i]->services.push_back(std::move(services[i]));
+    }
+  }
 }
 
 void Runtime::pin(std::size_t place, const std::string& name) const {

@@ -17,6 +17,7 @@
 #include "engine/rx_stage.h"
 #include "engine/services/factory.h"
 #include "engine/tun.h"
+#include "workers/crew.h"
 #include "workers/worker.h"
 
 namespace pollux {
@@ -39,11 +40,11 @@ struct RuntimeOptions {
   WorkerOptions worker;
   TunOptions tun;
   ShardOptions shard;  ///< memory_limit is that of all workers together
-  std::vector<ServiceOptions> services;
+  std::vector<ServiceConfig> services;
   SegmentTrace* trace = nullptr;  ///< shared by all workers: must take calls from many threads
 };
 
-class Runtime {
+class Runtime final : private Crew {
  public:
   /// Opens the device and makes all parts; threads start with start(). Throws std::runtime_error
   /// with one line.
@@ -90,8 +91,9 @@ class Runtime {
   };
   void make_stages();
   void make_lane(std::size_t i);
+  void make_services();
   void run_rx();
-  void post(std::size_t i, Mailbox::Errand errand);
+  void post(std::size_t i, Mailbox::Errand errand) override;
   void pin(std::size_t place, const std::string& name) const;
 
   RuntimeOptions options_;

@@ -20,6 +20,7 @@ constexpr std::uint32_t kIssStep = 65536;  // between a reopened flow and its la
 void Shard::listen(const Endpoint& local, bool any_address, Service& service) {
   listeners_.push_back(
       {.local = local, .any = any_address, .accepting = true, .service = &service});
+  service.on_listen(*this);
 }
 
 Service* Shard::find_listener(const Endpoint& local) const {

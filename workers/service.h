@@ -140,6 +140,8 @@ class alignas(kSharedLine) Service {
  public:
   virtual ~Service() = default;
   virtual std::string_view name() const = 0;
+  /// First call: the shard listens for this service from now on, and outlives all its callbacks.
+  virtual void on_listen(Shard&) {}
   virtual void on_open(Stream&) {}
   /// There is data to peek(), or the peer closed.
   virtual void on_readable(Stream&) {}

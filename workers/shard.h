@@ -38,6 +38,8 @@
 
 namespace pollux {
 
+class Crew;
+
 struct ShardOptions {
   tcp::Options tcp;
   HashKey secret;                           ///< per boot; flows, ISNs, timestamp offsets
@@ -49,6 +51,8 @@ struct ShardOptions {
   tcp::CookiePolicy syn_cookies = tcp::CookiePolicy::when_needed;
   std::size_t max_time_wait = limits::kTimeWait;
   std::uint8_t hop_limit = 64;  ///< of all packets sent (MUST-49)
+  std::size_t worker = 0;       ///< which of the crew this shard's is
+  Crew* crew = nullptr;         ///< nullptr: there is no other worker
   /// True when packets of a flow with this hash come to this shard; for active opens.
   std::function<bool(std::uint32_t)> owns_hash = [](std::uint32_t) { return true; };
 };

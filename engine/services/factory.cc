@@ -1,18 +1,49 @@
 #include "engine/services/factory.h"
 
+#include <stdexcept>
+
 #include "engine/services/chargen.h"
 #include "engine/services/discard.h"
 #include "engine/services/echo.h"
 #include "engine/services/http.h"
 
 namespace pollux {
+namespace {
 
-std::unique_ptr<Service> make_service(const ServiceOptions& options) {
-  if (options.kind == "echo") return std::make_unique<EchoService>();
-  if (options.kind == "discard") return std::make_unique<DiscardService>();
-  if (options.kind == "chargen") return std::make_unique<ChargenService>();
-  if (options.kind == "http") return std::make_unique<HttpService>(options.root);
-  return nullptr;
+using Services = std::vector<std::unique_ptr<Service>>;
+
+/// Services that share nothing: each worker's is made of the same arguments.
+template <class S, class... Args>
+Services apart(std::size_t workers, const Args&... args) {
+  Services all;
+  for (std::size_t i = 0; i < workers; ++i) all.push_back(std::make_unique<S>(args...));
+  return all;
+}
+
+Services make(const ServiceConfig& config, std::size_t workers) {
+  switch (config.kind) {
+    case ServiceKind::echo:
+      return apart<EchoService>(workers);
+    case ServiceKind::discard:
+      return apart<DiscardService>(workers);
+    case ServiceKind::chargen:
+      return apart<ChargenService>(workers);
+    case ServiceKind::http:
+      return apart<HttpService>(workers, config.root);
+    default:
+      throw std::logic_error("no service of kind " + std::string(to_string(config.kind)));
+  }
+}
+
+}  // namespace
+
+Services make_services(const ServiceConfig& config, std::size_t workers) {
+  Services all = make(config, workers);
+  for (const auto& service : all) {
+    service->set_congestion_control(config.congestion_control);
+    service->set_fast_open(config.fast_open);
+  }
+  return all;
 }
 
 }  // namespace pollux
