@@ -27,7 +27,9 @@ json counters_json(const WorkerCounters& c) {
             {"resets_received", c.resets_received.get()},
             {"syn_cookies_sent", c.syn_cookies_sent.get()},
             {"syn_cookies_validated", c.syn_cookies_validated.get()},
-            {"memory_bytes", c.memory_bytes.get()}};
+            {"memory_bytes", c.memory_bytes.get()},
+            {"datagrams_received", c.datagrams_received.get()},
+            {"datagrams_sent", c.datagrams_sent.get()}};
   json drops = json::object();
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < kDropReasons; ++i) {
@@ -288,6 +290,7 @@ json Reporter::queues() {
           {"mtu", runtime_.device().caps().mtu},
           {"checksum_offload", runtime_.device().caps().checksum},
           {"segmentation_offload", runtime_.device().caps().segmentation},
+          {"datagram_segmentation_offload", runtime_.device().caps().datagram_segmentation},
           {"kernel_tx_dropped", kernel_statistic(name, "tx_dropped")},
           {"kernel_rx_dropped", kernel_statistic(name, "rx_dropped")},
           {"stages", stages}};

@@ -146,6 +146,8 @@ const std::vector<std::string>& counter_names() {
                                               "syn_cookies_sent",
                                               "syn_cookies_validated",
                                               "memory_bytes",
+                                              "datagrams_received",
+                                              "datagrams_sent",
                                               "busy_ratio"};
   return names;
 }

@@ -17,6 +17,9 @@
 #include "engine/netlink.h"
 #include "engine/vnet.h"
 #include "proto/base/bytes.h"
+#include "proto/wire/ip.h"
+#include "proto/wire/tcp.h"
+#include "proto/wire/udp.h"
 #include "workers/limits.h"
 
 namespace pollux {
@@ -110,40 +113,57 @@ void check_options(const TunOptions& o) {
 constexpr std::uint16_t kProbeSegment = 536;
 constexpr std::size_t kProbePayload = kProbeSegment + 10;  // two segments, the second one short
 
-/// A TCP super-packet that the kernel accepts from the device and drops in its IP input: the IPv4
-/// one for its header checksum, the IPv6 one for its loopback source (RFC 4291 2.5.3).
-std::vector<std::uint8_t> probe_packet(bool v4) {
-  const std::size_t ip_size = v4 ? 20 : 40;
-  std::vector<std::uint8_t> p(ip_size + 20 + kProbePayload);
-  const auto tcp_size = static_cast<std::uint16_t>(20 + kProbePayload);
-  if (v4) {
+/// Which super-packet a probe is.
+struct Probe {
+  bool v4;
+  bool udp;
+  std::uint16_t ip_size() const { return v4 ? wire::kIpv4HeaderSize : wire::kIpv6HeaderSize; }
+  std::uint16_t header_size() const { return udp ? wire::kUdpHeaderSize : wire::kTcpHeaderSize; }
+};
+
+/// A super-packet that the kernel accepts from the device and drops in its IP input: the IPv4 one
+/// for its header checksum, the IPv6 one for its loopback source (RFC 4291 2.5.3).
+std::vector<std::uint8_t> probe_packet(const Probe& probe) {
+  const std::size_t ip_size = probe.ip_size();
+  std::vector<std::uint8_t> p(ip_size + probe.header_size() + kProbePayload);
+  const auto l4_size = static_cast<std::uint16_t>(probe.header_size() + kProbePayload);
+  const std::uint8_t protocol = probe.udp ? wire::kProtoUdp : wire::kProtoTcp;
+  if (probe.v4) {
     p[0] = 0x45;
     store_be16(&p[2], static_cast<std::uint16_t>(p.size()));
-    p[9] = 6;
+    p[9] = protocol;
     store_be16(&p[10], 0xdead);
   } else {
     p[0] = 0x60;
-    store_be16(&p[4], tcp_size);
-    p[6] = 6;
+    store_be16(&p[4], l4_size);
+    p[6] = protocol;
     p[23] = 1;  // from ::1
     p[39] = 1;  // to ::1
   }
-  p[ip_size + 12] = 0x50;  // data offset: no options
-  p[ip_size + 13] = 0x10;  // ACK
+  if (probe.udp) {
+    store_be16(&p[ip_size + 4], l4_size);
+  } else {
+    p[ip_size + 12] = 0x50;  // data offset: no options
+    p[ip_size + 13] = 0x10;  // ACK
+  }
   return p;
 }
 
+std::uint8_t gso_type(bool v4, bool udp) {
+  if (udp) return vnet::kGsoUdp;
+  return v4 ? vnet::kGsoTcp4 : vnet::kGsoTcp6;
+}
+
 /// 0, or why the kernel refuses a super-packet with a short tail.
-int probe_segmentation(int fd, bool v4) {
-  std::vector<std::uint8_t> packet = probe_packet(v4);
-  const auto ip_size = static_cast<std::uint16_t>(v4 ? 20 : 40);
+int probe_segmentation(int fd, const Probe& probe) {
+  std::vector<std::uint8_t> packet = probe_packet(probe);
   vnet::Header header;
   header.flags = vnet::kNeedsChecksum;
-  header.gso_type = v4 ? vnet::kGsoTcp4 : vnet::kGsoTcp6;
-  header.hdr_len = static_cast<std::uint16_t>(ip_size + 20);
+  header.gso_type = gso_type(probe.v4, probe.udp);
+  header.hdr_len = static_cast<std::uint16_t>(probe.ip_size() + probe.header_size());
   header.gso_size = kProbeSegment;
-  header.csum_start = ip_size;
-  header.csum_offset = 16;
+  header.csum_start = probe.ip_size();
+  header.csum_offset = probe.udp ? wire::kUdpChecksumOffset : wire::kTcpChecksumOffset;
   const std::array<iovec, 2> iov{{{&header, kVnetSize}, {packet.data(), packet.size()}}};
   return writev(fd, iov.data(), static_cast<int>(iov.size())) < 0 ? errno : 0;
 }
@@ -158,8 +178,10 @@ vnet::Header header_for(const TxPacket& packet) {
     h.csum_offset = packet.checksum_offset;
   }
   if (packet.segment_size != 0) {
-    h.gso_type = packet.v4 ? vnet::kGsoTcp4 : vnet::kGsoTcp6;
     h.gso_size = packet.segment_size;
+    const bool udp = packet.checksum_offset == wire::kUdpChecksumOffset;
+    h.gso_type = gso_type(packet.v4, udp);
+    if (udp) return h;
     constexpr std::size_t kTcpFlags = 13;
     constexpr std::uint8_t kCwr = 0x80;
     const std::size_t flags_at = packet.checksum_start + kTcpFlags;
@@ -243,7 +265,7 @@ TunDevice::TunDevice(const TunOptions& options) : name_(options.name) {
   const bool super_packets = caps_.segmentation;
   set_up_interface(options);
   largest_packet_ = super_packets ? std::uint32_t{limits::kMaxPacket} : caps_.mtu;
-  if (caps_.segmentation) self_test(fds[0].get());
+  self_test(fds[0].get());
   for (OwnedFd& fd : fds) {
     queues_.push_back(std::make_unique<TunQueue>(std::move(fd), caps_, options.trust_checksums));
   }
@@ -274,8 +296,11 @@ std::vector<OwnedFd> TunDevice::open_queues(const TunOptions& options) {
 /// families come together: a capability holds for every flow.
 void TunDevice::negotiate_offload(const std::vector<OwnedFd>& fds) {
   constexpr unsigned kTso = tun::kOffloadChecksum | tun::kOffloadTso4 | tun::kOffloadTso6;
+  constexpr unsigned kTsoEcn = kTso | tun::kOffloadTsoEcn;
   std::vector<unsigned> steps{0};
-  if (caps_.checksum) steps = {kTso | tun::kOffloadTsoEcn, kTso, tun::kOffloadChecksum, 0};
+  if (caps_.checksum) {
+    steps = {kTsoEcn | tun::kOffloadUso, kTsoEcn, kTso, tun::kOffloadChecksum, 0};
+  }
   for (const unsigned offload : steps) {
     bool accepted = true;
     for (const OwnedFd& fd : fds) accepted &= ioctl(fd.get(), tun::kSetOffload, offload) == 0;
@@ -286,6 +311,7 @@ void TunDevice::negotiate_offload(const std::vector<OwnedFd>& fds) {
     }
     caps_.checksum = (offload & tun::kOffloadChecksum) != 0;
     caps_.segmentation = (offload & kTso) == kTso;
+    caps_.datagram_segmentation = (offload & tun::kOffloadUso) == tun::kOffloadUso;
     return;
   }
   fail(name_, "cannot set offloads: " + errno_text(errno));
@@ -311,15 +337,23 @@ void TunDevice::set_up_interface(const TunOptions& options) {
 /// Some kernels refuse a super-packet whose last segment is short (Linux 6.6.44, 6.10.3 and others
 /// of that summer): every bulk transfer would stall there.
 void TunDevice::self_test(int fd) {
-  for (const bool v4 : {true, false}) {
-    const int error = probe_segmentation(fd, v4);
-    // EIO: the interface, which is not ours to touch, is down; nothing can be said.
-    if (error == 0 || error == EIO) continue;
-    caps_.segmentation = false;
-    warnings_.push_back("the kernel refuses super-packets on " + name_ + " (" + errno_text(error) +
-                        "); sending without segmentation offload");
-    return;
-  }
+  const auto refused = [fd](bool udp) {
+    for (const bool v4 : {true, false}) {
+      const int error = probe_segmentation(fd, {.v4 = v4, .udp = udp});
+      // EIO: the interface, which is not ours to touch, is down; nothing can be said.
+      if (error != 0 && error != EIO) return error;
+    }
+    return 0;
+  };
+  const auto judge = [&](bool udp, bool& capability, const char* what) {
+    const int error = capability ? refused(udp) : 0;
+    if (error == 0) return;
+    capability = false;
+    warnings_.push_back(std::string("the kernel refuses ") + what + " on " + name_ + " (" +
+                        errno_text(error) + "); sending without that offload");
+  };
+  judge(false, caps_.segmentation, "super-packets");
+  judge(true, caps_.datagram_segmentation, "super-datagrams");
 }
 
 }  // namespace pollux

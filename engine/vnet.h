@@ -29,7 +29,7 @@ inline constexpr std::uint8_t kDataValid = 2;      ///< somebody verified the ch
 inline constexpr std::uint8_t kGsoNone = 0;
 inline constexpr std::uint8_t kGsoTcp4 = 1;
 inline constexpr std::uint8_t kGsoTcp6 = 4;
-inline constexpr std::uint8_t kGsoUdp = 5;
+inline constexpr std::uint8_t kGsoUdp = 5;     ///< datagrams of equal size (UDP_L4)
 inline constexpr std::uint8_t kGsoEcn = 0x80;  ///< the first segment carries CWR (RFC 3168 6.1.2)
 
 }  // namespace pollux::vnet
@@ -51,6 +51,8 @@ inline constexpr unsigned kOffloadChecksum = 0x01;  // TUN_F_CSUM
 inline constexpr unsigned kOffloadTso4 = 0x02;      // TUN_F_TSO4
 inline constexpr unsigned kOffloadTso6 = 0x04;      // TUN_F_TSO6
 inline constexpr unsigned kOffloadTsoEcn = 0x08;    // TUN_F_TSO_ECN
+
+inline constexpr unsigned kOffloadUso = 0x60;  // TUN_F_USO4, TUN_F_USO6: only together
 
 inline constexpr unsigned kMaxQueues = 256;  // MAX_TAP_QUEUES
 

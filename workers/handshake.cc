@@ -172,7 +172,7 @@ bool Shard::try_cookie(const Segment& s, Service& service) {
   }
   tcp::Conn c = answered(setup, *syn, sent, !timed);
   feed(c, s);
-  if (tcp::is_synchronized(c.state())) establish(c, s, service);
+  if (tcp::is_synchronized(c.state())) establish(c, s, service, sent);
   return true;
 }
 
@@ -206,9 +206,10 @@ void Shard::on_half_open(std::uint32_t n, const Segment& s) {
     if (dropped == DropReason::tcp_bad_ack) return send_reset(s);
     return answer_half_open(r, c);
   }
+  const Instant opened_at = half_open_.sent_at(r);
   forget_half_open(n);
   Service* service = service_at(s.key.local);
-  if (!c.is_closed() && service != nullptr) establish(c, s, *service);
+  if (!c.is_closed() && service != nullptr) establish(c, s, *service, opened_at);
 }
 
 /// A duplicate SYN gets its SYN-ACK again, what is not acceptable a challenge; each once in the
@@ -225,9 +226,10 @@ void Shard::answer_half_open(HalfOpen& r, tcp::Conn& c) {
   transmit(r.key, &c, out_);
 }
 
-void Shard::establish(const tcp::Conn& c, const Segment& s, Service& service) {
+void Shard::establish(const tcp::Conn& c, const Segment& s, Service& service, Instant opened_at) {
   ConnEntry* e = add(s.key, s.hash, c, service);
   if (e == nullptr) return;
+  e->opened_at = opened_at;
   e->received_dscp = s.tos >> 2;
   mark_dirty(*e);
 }

@@ -20,6 +20,9 @@ inline constexpr std::size_t kTimersPerTurn = 512;       ///< connections whose 
 inline constexpr std::size_t kTimeWait = 1 << 18;        ///< TIME-WAIT records per worker
 inline constexpr std::size_t kExpirePerTurn = 4096;      ///< TIME-WAIT records
 inline constexpr Duration kAckHold = 1ms;                ///< for the rest of a burst
+inline constexpr std::size_t kDatagramFlows = 4096;      ///< that services opened, per worker
+inline constexpr std::size_t kDatagramSegments = 64;     ///< datagrams in one super-datagram
+inline constexpr std::size_t kEchoFlows = 64;            ///< pings under way, per worker
 inline constexpr std::size_t kTxParts = 64;              ///< pieces of memory in one packet
 
 }  // namespace pollux::limits

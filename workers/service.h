@@ -25,14 +25,19 @@
 
 #include "proto/base/addr.h"
 #include "proto/base/buffer.h"
+#include "proto/base/drop.h"
 #include "proto/base/time.h"
 #include "proto/tcp/congestion.h"
+#include "workers/datagram.h"
 #include "workers/shared_line.h"
 
 namespace pollux {
 
 class Shard;
 struct ConnEntry;
+namespace icmp {
+struct EchoReply;
+}
 
 /// Per-connection state of a service; destroyed after on_closed.
 class Session {
@@ -115,6 +120,8 @@ class Stream {
   void set_congestion_control(tcp::CcKind kind);
   /// One on_timer at `deadline` (kNever cancels); one timer per connection.
   void set_timer(Instant deadline);
+  /// When the SYN of this connection went out, or the SYN-ACK that its peer acknowledged.
+  Instant opened_at() const;
   /// The instant of this turn of the loop.
   Instant now() const;
 
@@ -141,7 +148,8 @@ class alignas(kSharedLine) Service {
   virtual ~Service() = default;
   virtual std::string_view name() const = 0;
   /// First call: the shard listens for this service from now on, and outlives all its callbacks.
-  virtual void on_listen(Shard&) {}
+  /// One that overrides it calls this.
+  virtual void on_listen(Shard& shard) { shard_ = &shard; }
   virtual void on_open(Stream&) {}
   /// There is data to peek(), or the peer closed.
   virtual void on_readable(Stream&) {}
@@ -157,6 +165,17 @@ class alignas(kSharedLine) Service {
   /// Last call. Nothing can be sent any more.
   virtual void on_closed(Stream&, CloseReason) {}
 
+  /// True: UDP datagrams to the address and port of this service are for it too.
+  virtual bool takes_datagrams() const { return false; }
+  /// One came, or a super-datagram. Answers go out by Shard::send_datagram(). Returns nullopt, or
+  /// the reason that it counts as dropped.
+  virtual std::optional<DropReason> on_datagram(const Datagram&) { return DropReason::udp_ignored; }
+  /// ICMP said about a flow of Shard::open_datagrams() that what was sent did not arrive; `hard`:
+  /// nobody is there.
+  virtual void on_datagram_error(const FlowKey&, bool /*hard*/) {}
+  /// An answer to Shard::send_echo() of a flow of Shard::open_echo().
+  virtual void on_echo_reply(const icmp::EchoReply&) {}
+
   /// What connections of this service begin with; nullopt: what the shard's options say.
   void set_congestion_control(std::optional<tcp::CcKind> kind) { congestion_control_ = kind; }
   std::optional<tcp::CcKind> congestion_control() const { return congestion_control_; }
@@ -165,9 +184,14 @@ class alignas(kSharedLine) Service {
   void set_fast_open(bool on) { fast_open_ = on; }
   bool fast_open() const { return fast_open_; }
 
+ protected:
+  /// Whose service this is, from on_listen() on.
+  Shard& shard() const { return *shard_; }
+
  private:
   std::optional<tcp::CcKind> congestion_control_;
   bool fast_open_ = true;
+  Shard* shard_ = nullptr;
 };
 static_assert(kOwnLine<Service>);
 

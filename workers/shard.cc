@@ -35,7 +35,8 @@ Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters
       small_(small_slots(options.memory_limit)),
       medium_(medium_slots(options.memory_limit)),
       reset_bucket_(kResetsPerSecond, kResetsPerSecond / 10),
-      icmp_bucket_(kIcmpPerSecond, kIcmpPerSecond / 10) {}
+      icmp_bucket_(kIcmpPerSecond, kIcmpPerSecond / 10),
+      datagram_flows_(0, FlowHasher{options.secret}) {}
 
 Shard::~Shard() {
   std::vector<ConnEntry*> all;
@@ -77,7 +78,8 @@ void Shard::on_packet(Instant now, const RxPacket& packet) {
   if (ip.protocol == (ip.is_v4() ? wire::kProtoIcmp : wire::kProtoIcmpV6)) {
     return on_icmp(ip, packet, payload);
   }
-  drop(ip.protocol == wire::kProtoUdp ? DropReason::udp_no_listener : DropReason::ip_protocol);
+  if (ip.protocol == wire::kProtoUdp) return on_udp(ip, packet, payload);
+  drop(DropReason::ip_protocol);
 }
 
 bool Shard::is_ours(const IpAddr& a) const {
@@ -192,30 +194,40 @@ IpAddr Shard::source_for(const IpAddr& remote) const {
   return {};
 }
 
-ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
-                          Service& service) {
-  now_ = now;
-  if (remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast()) return nullptr;
+/// From a port that nobody uses and whose flow comes to this shard: a keyed offset for each
+/// destination, then the next one (RFC 6056 3.3.3).
+std::optional<FlowKey> Shard::pick_flow(const IpAddr& local_address, const Endpoint& remote,
+                                        const IsFree& is_free) const {
+  if (remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast()) return {};
   const IpAddr source = local_address == IpAddr{} ? source_for(remote.addr) : local_address;
   FlowKey key{.local = {source, 0}, .remote = remote};
-  // RFC 6056 3.3.3: a keyed offset per destination, then the next free port that hashes home.
   const auto offset =
       static_cast<std::uint32_t>(flow_prf(options_.secret, key, kIsnPurpose + 100) + next_id_);
   for (std::uint32_t i = 0; i < kEphemeralCount; ++i) {
     key.local.port = static_cast<std::uint16_t>(kEphemeralFirst + (offset + i) % kEphemeralCount);
     const std::uint32_t hash = flow_hash(options_.secret, key);
-    if (!options_.owns_hash(hash) || is_known(hash, key)) continue;
-    ConnEntry* e = add(key, hash, tcp::Conn::active(options_.tcp, setup_for(key), now), service);
-    if (e != nullptr) mark_dirty(*e);
-    return e;
+    if (options_.owns_hash(hash) && is_free(hash, key)) return key;
   }
-  return nullptr;
+  return {};
+}
+
+ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
+                          Service& service) {
+  now_ = now;
+  const auto key = pick_flow(local_address, remote, [this](std::uint32_t hash, const FlowKey& k) {
+    return !is_known(hash, k);
+  });
+  if (!key) return nullptr;
+  ConnEntry* e = add(*key, flow_hash(options_.secret, *key),
+                     tcp::Conn::active(options_.tcp, setup_for(*key), now), service);
+  if (e != nullptr) mark_dirty(*e);
+  return e;
 }
 
 // --- ICMP
 
 void Shard::on_icmp_error(const icmp::Error& error, bool v4) {
-  if (error.protocol != wire::kProtoTcp) return drop(DropReason::icmp_ignored);
+  if (error.protocol == wire::kProtoUdp) return on_datagram_error(error);
   const std::uint32_t headers = v4 ? 40 : 60;
   const std::uint32_t mss = error.mtu > headers ? error.mtu - headers : 0;
   const auto kind = static_cast<tcp::PathError>(error.kind);
@@ -238,8 +250,12 @@ void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes mess
   if (const auto* error = std::get_if<icmp::Error>(&judged)) {
     return on_icmp_error(*error, ip.is_v4());
   }
+  if (const auto* reply = std::get_if<icmp::EchoReply>(&judged)) return on_echo_reply(*reply);
+  answer_echo(ip, std::get<icmp::EchoRequest>(judged), message);
+}
+
+void Shard::answer_echo(const wire::IpHeader& ip, const icmp::EchoRequest& echo, Bytes message) {
   if (!icmp_bucket_.take(now_)) return drop(DropReason::icmp_rate_limited);
-  const auto& echo = std::get<icmp::EchoRequest>(judged);
   std::uint8_t head[wire::kIpv6HeaderSize + 4];
   wire::IpHeader reply;
   reply.src = ip.dst;
@@ -255,12 +271,7 @@ void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes mess
                     .checksum_start = static_cast<std::uint16_t>(n),
                     .checksum_offset = 2,
                     .v4 = ip.is_v4()};
-  if (!write(tx)) {
-    counters_.tx_drops.add();
-    return drop(DropReason::tx_error);
-  }
-  counters_.tx_packets.add();
-  counters_.tx_bytes.add(n + message.size());
+  send(tx, n + message.size());
 }
 
 // --- time
@@ -284,6 +295,7 @@ void Shard::on_timers(Instant now) {
   }
   retransmit_syn_acks();
   expire_time_wait();
+  tasks_.run(now);
 }
 
 /// One wheel entry per connection at its earliest deadline; one that moves later stays where it is
@@ -381,9 +393,45 @@ bool Shard::flush(ConnEntry& e, bool burst) {
   return true;
 }
 
-bool Shard::write(const TxPacket& packet) {
+/// Fills in the transport checksum, as far as the device does not, and sends. `parts[0]` is what is
+/// written of `head`: all headers.
+bool Shard::send_sealed(const wire::IpHeader& ip, MutableBytes head, std::span<const Bytes> parts,
+                        const Seal& seal) {
+  std::size_t l4 = parts[0].size() - seal.checksum_start;
+  for (const Bytes part : parts.subspan(1)) l4 += part.size();
+  const bool partial = seal.may_be_partial && port_.caps().checksum;
+  wire::ChecksumSum sum;
+  if (seal.pseudo_header) {
+    wire::add_pseudo_header(sum, ip.src, ip.dst, ip.protocol, static_cast<std::uint32_t>(l4));
+  }
+  if (!partial) {
+    sum.add(parts[0].subspan(seal.checksum_start));
+    for (const Bytes part : parts.subspan(1)) sum.add(part);
+  }
+  std::uint16_t checksum = partial ? sum.fold() : sum.checksum();
+  // RFC 768: a sum of zero is sent as its other form; zero says that there is none.
+  if (checksum == 0 && ip.protocol == wire::kProtoUdp) checksum = 0xffff;
+  store_be16(&head[seal.checksum_start + std::size_t{seal.checksum_offset}], checksum);
+  const TxPacket tx{.parts = parts,
+                    .header_size = static_cast<std::uint16_t>(parts[0].size()),
+                    .segment_size = seal.segment_size,
+                    .checksum_start = seal.checksum_start,
+                    .checksum_offset = seal.checksum_offset,
+                    .partial_checksum = partial,
+                    .v4 = ip.is_v4()};
+  return send(tx, seal.checksum_start + l4);
+}
+
+bool Shard::send(const TxPacket& packet, std::size_t octets) {
   const StageScope writing(*stages_, Stage::write);
-  return port_.transmit(packet);
+  if (!port_.transmit(packet)) {
+    counters_.tx_drops.add();
+    drop(DropReason::tx_error);
+    return false;
+  }
+  counters_.tx_packets.add();
+  counters_.tx_bytes.add(octets);
+  return true;
 }
 
 void Shard::transmit_bare(const FlowKey& key, const wire::TcpHeader& h) {
@@ -418,28 +466,11 @@ void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut&
   Bytes parts[tcp::kMaxParts + 1];
   parts[0] = Bytes{head, ip_size + tcp_size};
   std::copy_n(out.parts.begin(), out.part_count, parts + 1);
-  const bool partial = port_.caps().checksum;
-  wire::ChecksumSum sum;
-  wire::add_pseudo_header(sum, ip.src, ip.dst, ip.protocol, static_cast<std::uint32_t>(l4));
-  if (!partial) {
-    sum.add(Bytes{head + ip_size, tcp_size});
-    for (std::size_t i = 0; i < out.part_count; ++i) sum.add(out.parts[i]);
-  }
-  store_be16(head + ip_size + wire::kTcpChecksumOffset, partial ? sum.fold() : sum.checksum());
-  const TxPacket tx{.parts = std::span(parts, out.part_count + 1),
-                    .header_size = static_cast<std::uint16_t>(ip_size + tcp_size),
-                    .segment_size = out.segment_size,
-                    .checksum_start = static_cast<std::uint16_t>(ip_size),
-                    .checksum_offset = wire::kTcpChecksumOffset,
-                    .partial_checksum = partial,
-                    .v4 = v4};
-  if (!write(tx)) {
-    counters_.tx_drops.add();
-    drop(DropReason::tx_error);
-    return;
-  }
-  counters_.tx_packets.add();
-  counters_.tx_bytes.add(ip_size + l4);
+  const bool sent = send_sealed(ip, head, std::span(parts, out.part_count + 1),
+                                {.segment_size = out.segment_size,
+                                 .checksum_start = static_cast<std::uint16_t>(ip_size),
+                                 .checksum_offset = wire::kTcpChecksumOffset});
+  if (!sent) return;
   if (out.retransmission) counters_.retransmitted_segments.add();
   if (out.header.has(wire::tcp_flag::rst)) counters_.resets_sent.add();
 }

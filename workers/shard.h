@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "proto/base/siphash.h"
@@ -32,6 +33,7 @@
 #include "workers/service.h"
 #include "workers/stage_clock.h"
 #include "workers/table.h"
+#include "workers/task_timers.h"
 #include "workers/time_wait.h"
 #include "workers/token_bucket.h"
 #include "workers/wheel.h"
@@ -89,6 +91,18 @@ struct ConnEntry : FlowEntry, TimerNode {
   std::uint64_t id = 0;
 };
 
+struct DatagramOptions {
+  std::uint16_t segment_size = 0;  ///< payload is datagrams of that many octets; 0: it is one
+  std::uint8_t tos = 0;            ///< DSCP and ECN
+};
+
+/// A ping under way: the identifier tells its answers from those of others.
+struct EchoFlow {
+  IpAddr local;
+  IpAddr remote;
+  std::uint16_t id = 0;
+};
+
 /// Sees every segment, in and out; for the debug log. Null in normal operation.
 class SegmentTrace {
  public:
@@ -116,6 +130,31 @@ class alignas(kSharedLine) Shard {
   ConnEntry* connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
                      Service& service);
 
+  // Datagrams (datagrams.cc). Nothing is queued: what is sent goes to the device at once.
+
+  /// Sends `payload` (several datagrams where options say so) from the local to the remote end.
+  /// False when the device refused a part of it, or when a datagram is longer than max_datagram():
+  /// counted in tx_drops. `payload` is not kept.
+  bool send_datagram(const FlowKey& flow, Bytes payload, DatagramOptions options = {});
+  /// Whether some service takes datagrams to `port` of some address.
+  bool takes_datagrams(std::uint16_t port) const;
+  /// Payload octets of the largest datagram that is no fragment.
+  std::size_t max_datagram(bool v4) const;
+  /// A flow to `remote` whose datagrams come to this shard, and to `service`, until it is closed;
+  /// addresses and nullopt as with connect(), also beyond limits::kDatagramFlows.
+  std::optional<FlowKey> open_datagrams(const IpAddr& local_address, const Endpoint& remote,
+                                        Service& service);
+  void close_datagrams(const FlowKey& flow);
+  /// A ping to `remote`: nullopt when its answers would go to another shard (ask that one), when
+  /// it is no address to send to, or beyond limits::kEchoFlows.
+  std::optional<EchoFlow> open_echo(const IpAddr& remote, Service& service);
+  void close_echo(const EchoFlow& flow);
+  /// One echo request with `data` behind its header; false when the device refused it.
+  bool send_echo(const EchoFlow& flow, std::uint16_t sequence, Bytes data);
+
+  /// Arms or moves a timer that no connection carries; kNever cancels.
+  void arm(TaskTimer& timer, Instant deadline) { tasks_.arm(timer, deadline); }
+
   /// Asks for the memory that the connections of a batch need, all at once: what would be a wait
   /// for each line becomes one for many. Only worth it before on_packet() of the same packets.
   void prefetch(std::span<const RxPacket> batch) const;
@@ -127,8 +166,8 @@ class alignas(kSharedLine) Shard {
   bool finish_turn(Instant now, bool burst = false);
   /// When on_timers() is wanted next.
   Instant next_deadline() const {
-    return std::min(
-        {wheel_.next_deadline(), half_open_.next_deadline(), time_wait_.next_deadline()});
+    return std::min({wheel_.next_deadline(), half_open_.next_deadline(), time_wait_.next_deadline(),
+                     tasks_.next_deadline()});
   }
   /// Something waits for finish_turn (a quantum ran out, records came or went): do not sleep.
   bool has_work() const { return !dirty_.empty() || records_moved_; }
@@ -196,10 +235,20 @@ class alignas(kSharedLine) Shard {
   std::optional<DropReason> check_addresses(const wire::IpHeader& ip) const;
   void on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segment);
   void on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes message);
+  void answer_echo(const wire::IpHeader& ip, const icmp::EchoRequest& echo, Bytes message);
   void on_icmp_error(const icmp::Error& error, bool v4);
   void on_known(ConnEntry& e, const Segment& s);
   std::optional<DropReason> feed(tcp::Conn& c, const Segment& s, Slice* crumbs = nullptr);
   void trace_in(const Segment& s, const tcp::Conn* conn, std::optional<DropReason> dropped);
+
+  // datagrams.cc
+  void on_udp(const wire::IpHeader& ip, const RxPacket& packet, Bytes datagram);
+  void on_datagram_error(const icmp::Error& error);
+  void on_echo_reply(const icmp::EchoReply& reply);
+  Service* find_datagram_service(const FlowKey& flow) const;
+  bool emit_datagram(const FlowKey& flow, Bytes payload, DatagramOptions options);
+  void send_port_unreachable(const wire::IpHeader& cause, Bytes packet);
+  bool send_icmp(const wire::IpHeader& ip, MutableBytes head, std::span<const Bytes> parts);
 
   // handshake.cc: LISTEN and SYN-RECEIVED
   /// `used`: the end of what an earlier connection of this flow has used of the sequence space.
@@ -216,7 +265,7 @@ class alignas(kSharedLine) Shard {
   tcp::Conn thaw(const HalfOpen& r);
   void on_half_open(std::uint32_t n, const Segment& s);
   void answer_half_open(HalfOpen& r, tcp::Conn& c);
-  void establish(const tcp::Conn& c, const Segment& s, Service& service);
+  void establish(const tcp::Conn& c, const Segment& s, Service& service, Instant opened_at);
   void forget_half_open(std::uint32_t n);
   void retransmit_syn_acks();
   void abort_half_open();
@@ -236,9 +285,22 @@ class alignas(kSharedLine) Shard {
   ConnEntry* add(const FlowKey& key, std::uint32_t hash, const tcp::Conn& c, Service& s);
   bool is_known(std::uint32_t hash, const FlowKey& key) const;
   tcp::Setup setup_for(const FlowKey& key) const;
+  using IsFree = std::function<bool(std::uint32_t hash, const FlowKey&)>;
+  std::optional<FlowKey> pick_flow(const IpAddr& local_address, const Endpoint& remote,
+                                   const IsFree& is_free) const;
   void dispatch(ConnEntry& e);
   bool flush(ConnEntry& e, bool burst);
-  bool write(const TxPacket& packet);
+  /// Where the transport header is, and what goes out by its rules.
+  struct Seal {
+    std::uint16_t segment_size = 0;
+    std::uint16_t checksum_start = 0;
+    std::uint16_t checksum_offset = 0;
+    bool pseudo_header = true;
+    bool may_be_partial = true;
+  };
+  bool send(const TxPacket& packet, std::size_t octets);
+  bool send_sealed(const wire::IpHeader& ip, MutableBytes head, std::span<const Bytes> parts,
+                   const Seal& seal);
   void transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut& out,
                 IpMarks marks = {});
   void transmit_bare(const FlowKey& key, const wire::TcpHeader& h);
@@ -264,6 +326,7 @@ class alignas(kSharedLine) Shard {
   FlowTable table_;
   HalfOpenTable half_open_;
   TimeWaitTable time_wait_;
+  TaskTimers tasks_;
   BufferPool small_;
   BufferPool medium_;
   PinnedPackets pinned_;
@@ -272,6 +335,12 @@ class alignas(kSharedLine) Shard {
   ActiveFlows active_;
   std::uint32_t local_window_ = UINT32_MAX;  ///< of each peer in this turn
   std::vector<Listener> listeners_;
+  struct FlowHasher {
+    HashKey key;
+    std::size_t operator()(const FlowKey& flow) const { return flow_hash(key, flow); }
+  };
+  std::unordered_map<FlowKey, Service*, FlowHasher> datagram_flows_;
+  std::unordered_map<std::uint16_t, std::pair<EchoFlow, Service*>> echo_flows_;  ///< by identifier
   std::vector<ConnEntry*> dirty_;
   std::vector<ConnEntry*> turn_;
   std::size_t fast_opens_ = 0;            ///< connections in SYN-RECEIVED

@@ -81,6 +81,7 @@ void Stream::set_dscp(std::uint8_t dscp) { entry_->marks.dscp = dscp & 63U; }
 std::uint8_t Stream::received_dscp() const { return entry_->received_dscp; }
 void Stream::set_hop_limit(std::uint8_t limit) { entry_->marks.hop_limit = limit; }
 void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadline); }
+Instant Stream::opened_at() const { return entry_->opened_at; }
 Instant Stream::now() const { return shard_->now(); }
 const Endpoint& Stream::local() const { return entry_->key.local; }
 const Endpoint& Stream::remote() const { return entry_->key.remote; }

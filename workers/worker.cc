@@ -56,6 +56,7 @@ void Worker::run() {
     if (options_.idle == IdlePolicy::poll ||
         (options_.idle == IdlePolicy::adaptive && now - last_busy_ < options_.spin)) {
       relax(options_.crowded);
+      if (options_.crowded) now = clock_();  // another thread may have run meanwhile
       continue;
     }
     const bool found = idle(now);

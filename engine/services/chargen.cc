@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/services/datagram_guard.h"
 #include "engine/services/discard.h"
 
 namespace pollux {
@@ -45,6 +46,16 @@ void ChargenService::on_open(Stream& s) {
 }
 
 void ChargenService::on_readable(Stream& s) { discard_input(s); }
+
+std::optional<DropReason> ChargenService::on_datagram(const Datagram& d) {
+  if (const auto reason = refuse_answer(shard(), d.flow)) return reason;
+  d.for_each([&](Bytes asked) {
+    const std::size_t n = std::min(asked.size(), kMaxCharacters);
+    shard().send_datagram(d.flow, chargen_slice(position_, n).bytes());
+    position_ += kChargenLine;  // RFC 864: one line further each time
+  });
+  return std::nullopt;
+}
 
 void ChargenService::pump(Stream& s) {
   auto& session = *s.session<ChargenSession>();

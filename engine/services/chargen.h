@@ -27,9 +27,15 @@ class ChargenService final : public Service {
   /// RFC 864: "any data received is thrown away".
   void on_readable(Stream& s) override;
   void on_writable(Stream& s) override { pump(s); }
+  bool takes_datagrams() const override { return true; }
+  /// RFC 864: an answer of up to 512 characters for each datagram; here of as many as it has, for
+  /// an answer that is longer than what it answers would serve attackers.
+  std::optional<DropReason> on_datagram(const Datagram& d) override;
 
  private:
+  static constexpr std::size_t kMaxCharacters = 512;
   static void pump(Stream& s);
+  std::uint64_t position_ = 0;  ///< of the next datagram in the pattern
 };
 
 }  // namespace pollux

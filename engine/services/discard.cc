@@ -8,4 +8,6 @@ void discard_input(Stream& s) {
 
 void DiscardService::on_readable(Stream& s) { discard_input(s); }
 
+std::optional<DropReason> DiscardService::on_datagram(const Datagram&) { return std::nullopt; }
+
 }  // namespace pollux

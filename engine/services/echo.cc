@@ -1,5 +1,6 @@
 #include "engine/services/echo.h"
 
+#include "engine/services/datagram_guard.h"
 #include "engine/services/discard.h"
 
 namespace pollux {
@@ -13,6 +14,12 @@ void EchoService::pump(Stream& s) {
     if (n < in.size()) return s.want_writable();
   }
   if (s.peer_closed()) s.shutdown_write();
+}
+
+std::optional<DropReason> EchoService::on_datagram(const Datagram& d) {
+  if (const auto reason = refuse_answer(shard(), d.flow)) return reason;
+  shard().send_datagram(d.flow, d.payload.bytes(), {.segment_size = d.segment_size, .tos = d.tos});
+  return std::nullopt;
 }
 
 }  // namespace pollux

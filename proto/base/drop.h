@@ -36,7 +36,11 @@ namespace pollux {
   X(tcp_ooo_limit, "out-of-order store full, or memory short")            \
   X(tcp_time_wait, "nothing to do for it in TIME-WAIT")                   \
   X(tcp_closed, "data after the local end closed")                        \
+  X(udp_malformed, "UDP header too short, lying length or port 0")        \
+  X(udp_checksum, "UDP checksum wrong, or absent over IPv6")              \
   X(udp_no_listener, "UDP datagram to a port without a service")          \
+  X(udp_ignored, "UDP datagram that its service has no use for")          \
+  X(udp_reflection, "UDP answer withheld: it could hit a third party")    \
   X(ring_full, "ring to the worker full")                                 \
   X(no_buffer, "buffer pool exhausted")                                   \
   X(tx_error, "device refused the packet")

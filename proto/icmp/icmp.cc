@@ -7,10 +7,10 @@
 namespace pollux::icmp {
 namespace {
 
-using Judgement = std::variant<EchoRequest, Error, DropReason>;
+using Judgement = std::variant<EchoRequest, EchoReply, Error, DropReason>;
 using Kind = Error::Kind;
 
-constexpr std::size_t kHeaderSize = 8;
+constexpr std::uint8_t kEchoV4 = 8, kEchoReplyV4 = 0, kEchoV6 = 128, kEchoReplyV6 = 129;
 /// Of the embedded transport header: ports and sequence number (RFC 792 promises 64 bits).
 constexpr std::size_t kTransportQuote = 8;
 
@@ -132,14 +132,29 @@ Judgement attribute(const wire::IpHeader& ip, Bytes quoted, const Verdict& verdi
 
 }  // namespace
 
-std::variant<EchoRequest, Error, DropReason> parse(const wire::IpHeader& ip, Bytes message,
-                                                   bool verify_checksum) {
-  constexpr std::uint8_t kEchoV4 = 8, kEchoReplyV4 = 0, kEchoV6 = 128, kEchoReplyV6 = 129;
+void emit_echo_request(bool v4, std::uint16_t id, std::uint16_t sequence, MutableBytes out) {
+  out[0] = v4 ? kEchoV4 : kEchoV6;
+  out[1] = 0;
+  store_be16(&out[2], 0);
+  store_be16(&out[4], id);
+  store_be16(&out[6], sequence);
+}
+
+std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,
+                                                              Bytes message, bool verify_checksum) {
   if (message.size() < kHeaderSize) return DropReason::icmp_malformed;
   if (verify_checksum && !checksum_ok(ip, message)) return DropReason::icmp_malformed;
   const bool v4 = ip.is_v4();
   if (message[0] == (v4 ? kEchoV4 : kEchoV6)) {
     return answer_echo(message, v4 ? kEchoReplyV4 : kEchoReplyV6);
+  }
+  if (message[0] == (v4 ? kEchoReplyV4 : kEchoReplyV6)) {
+    return EchoReply{.local = ip.dst,
+                     .remote = ip.src,
+                     .hop_limit = ip.hop_limit,
+                     .id = load_be16(&message[4]),
+                     .sequence = load_be16(&message[6]),
+                     .data = message.subspan(kHeaderSize)};
   }
   const auto verdict = v4 ? judge_error_v4(message) : judge_error_v6(message);
   if (!verdict) return DropReason::icmp_ignored;

@@ -29,9 +29,25 @@ struct EchoRequest {
   std::uint16_t reply_checksum = 0;  ///< incremental update of the request's (RFC 1624)
 };
 
-/// Judges a message. `message` is the IP payload. Source Quench, redirects and answers are
+/// An answer to an echo request of ours (or to nobody's).
+struct EchoReply {
+  IpAddr local;
+  IpAddr remote;
+  std::uint8_t hop_limit = 0;  ///< TTL that is left
+  std::uint16_t id = 0;
+  std::uint16_t sequence = 0;
+  Bytes data;
+};
+
+inline constexpr std::size_t kHeaderSize = 8;
+inline constexpr std::size_t kChecksumOffset = 2;
+
+/// Writes the header of an echo request with a zero checksum field; `out` must hold kHeaderSize.
+void emit_echo_request(bool v4, std::uint16_t id, std::uint16_t sequence, MutableBytes out);
+
+/// Judges a message. `message` is the IP payload. Source Quench, redirects and other answers are
 /// icmp_ignored; wrong checksum or truncation is icmp_malformed.
-std::variant<EchoRequest, Error, DropReason> parse(const wire::IpHeader& ip, Bytes message,
-                                                   bool verify_checksum);
+std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,
+                                                              Bytes message, bool verify_checksum);
 
 }  // namespace pollux::icmp

@@ -1,0 +1,130 @@
+"""UDP through the engine: echo, discard and chargen, super-datagrams, refusals, ICMP errors."""
+
+import os
+import socket
+import unittest
+
+import harness
+from harness import CHARGEN, DISCARD, ECHO, ENGINE, ENGINE6, HTTP
+
+UDP_SEGMENT, UDP_GRO = 103, 104  # linux/udp.h
+
+
+def udp(lab, port, address=ENGINE, source_port=0):
+    """A UDP socket in the lab, connected to the engine, so that ICMP errors reach it."""
+    s = lab.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(10 * harness.SLOWNESS)
+    if source_port:
+        s.bind(("", source_port))
+    s.connect((address, port))
+    return s
+
+
+class Datagrams:
+    """What holds in every mode."""
+
+    def test_echo_of_every_size(self):
+        for address in (ENGINE, ENGINE6):
+            largest = 1500 - 8 - (40 if ":" in address else 20)
+            with udp(self.lab, ECHO, address) as s:
+                for size in (0, 1, 2, 17, 576, 1023, largest - 1, largest):
+                    data = os.urandom(size)
+                    s.send(data)
+                    self.assertEqual(s.recv(65536), data, f"{size} octets to {address}")
+
+    def test_many_flows_reach_their_workers(self):
+        flows = [udp(self.lab, ECHO) for _ in range(64)]
+        try:
+            for i, s in enumerate(flows):
+                s.send(b"flow %d" % i)
+            for i, s in enumerate(flows):
+                self.assertEqual(s.recv(100), b"flow %d" % i)
+        finally:
+            for s in flows:
+                s.close()
+
+    def test_super_datagrams_come_back_whole(self):
+        """A sender with UDP_SEGMENT hands over many datagrams at once."""
+        for address in (ENGINE, ENGINE6):
+            with udp(self.lab, ECHO, address) as s:
+                s.setsockopt(socket.SOL_UDP, UDP_SEGMENT, 1000)
+                data = os.urandom(20_500)
+                s.send(data)
+                pieces = [s.recv(65536) for _ in range(21)]
+                self.assertEqual([len(p) for p in pieces], [1000] * 20 + [500])
+                self.assertEqual(b"".join(pieces), data)
+
+    def test_discard_counts_and_is_silent(self):
+        before = self.lab.totals()["datagrams_received"]
+        with udp(self.lab, DISCARD) as s:
+            for _ in range(50):
+                s.send(b"x" * 100)
+            harness.wait_until(lambda: self.lab.totals()["datagrams_received"] - before == 50,
+                               what="50 datagrams more")
+            s.settimeout(0.2)
+            self.assertRaises(TimeoutError, s.recv, 100)
+
+    def test_chargen_never_answers_more_than_was_asked(self):
+        with udp(self.lab, CHARGEN) as s:
+            for size, answer in ((0, 0), (1, 1), (74, 74), (512, 512), (1400, 512)):
+                s.send(b"x" * size)
+                got = s.recv(65536)
+                self.assertEqual(len(got), answer)
+                self.assertTrue(all(c in b"\r\n" or 32 <= c < 127 for c in got), got)
+
+    def test_ports_of_services_get_no_answer(self):
+        """Two services that answer each other would do so for ever."""
+        for source in (7, 19, 53, 1023):
+            before = self.lab.totals()["drops"]["udp_reflection"]
+            with udp(self.lab, ECHO, source_port=source) as s:
+                s.send(b"hello")
+                harness.wait_until(
+                    lambda: self.lab.totals()["drops"]["udp_reflection"] == before + 1,
+                    what="the withheld answer")
+                s.settimeout(0.1)
+                self.assertRaises(TimeoutError, s.recv, 100)
+
+    def test_a_port_that_nobody_has_is_unreachable(self):
+        before = self.lab.totals()["drops"]["udp_no_listener"]
+        for address in (ENGINE, ENGINE6):
+            for port in (9999, HTTP):  # http is for TCP only
+                with udp(self.lab, port, address) as s:
+                    s.send(b"anybody?" * 100)
+                    self.assertRaises(ConnectionRefusedError, s.recv, 100)
+        self.assertEqual(self.lab.totals()["drops"]["udp_no_listener"], before + 4)
+
+    def test_tcp_services_are_still_there(self):
+        harness.echo_exact(self.lab, 100_000)
+
+
+class InlineOffload(Datagrams, harness.LabCase):
+    settings = {"engine.workers": 2, "engine.rx": "inline"}
+
+    def test_super_datagrams_are_one_packet_each_way(self):
+        with udp(self.lab, ECHO) as s:
+            s.setsockopt(socket.SOL_UDP, UDP_SEGMENT, 1000)
+            before = self.lab.totals()
+            s.send(os.urandom(30_000))
+            for _ in range(30):
+                s.recv(65536)
+            after = self.lab.totals()
+        for packets in ("rx_packets", "tx_packets"):
+            self.assertLess(after[packets] - before[packets], 5, packets)
+        for datagrams in ("datagrams_received", "datagrams_sent"):
+            self.assertEqual(after[datagrams] - before[datagrams], 30, datagrams)
+
+
+class DedicatedOffload(Datagrams, harness.LabCase):
+    settings = {"engine.workers": 2, "engine.rx": "dedicated"}
+
+
+class InlinePlain(Datagrams, harness.LabCase):
+    settings = {"engine.workers": 1, "engine.rx": "inline", "tun.offload": False}
+
+
+class DedicatedPlain(Datagrams, harness.LabCase):
+    settings = {"engine.workers": 4, "engine.rx": "dedicated", "tun.offload": False}
+
+
+if __name__ == "__main__":
+    unittest.main()
