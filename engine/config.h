@@ -78,11 +78,11 @@ struct ControlConfig {
 struct ServiceConfig {
   ServiceKind kind = ServiceKind::echo;
   std::uint16_t port = 0;
-  std::optional<IpAddr> address;                  ///< nullopt: every address of the engine
-  std::optional<tcp::CcKind> congestion_control;  ///< nullopt: that of [tcp]
-  bool fast_open = true;                          ///< data in a SYN is taken (RFC 7413)
-  std::string root;  ///< http: folder to serve, "" for the built-in pages
-  std::string to;    ///< forward: "host:port"
+  std::optional<IpAddr> address = {};                  ///< nullopt: every address of the engine
+  std::optional<tcp::CcKind> congestion_control = {};  ///< nullopt: that of [tcp]
+  bool fast_open = true;                               ///< data in a SYN is taken (RFC 7413)
+  std::string root = {};  ///< http: folder to serve, "" for the built-in pages
+  std::string to = {};    ///< forward: "host:port"
 };
 
 /// The sections of the file. A default one has the documented addresses and no services.
