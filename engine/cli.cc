@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/control.h"
+#include "engine/control_client.h"
 #include "engine/show.h"
 
 namespace pollux::engine {

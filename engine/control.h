@@ -1,6 +1,7 @@
-// The control socket: a UNIX stream socket, one request line in ("show stats\n"), one JSON
-// document out, then the connection closes. The server lives in the control thread's epoll loop and
-// never blocks it.
+// The control socket: a UNIX stream socket, one request line in ("show stats\n"). Most requests are
+// answered by one JSON document and the connection closes. A request may open a session instead:
+// then lines of JSON follow for as long as the session lasts, and it ends when the client goes. The
+// server lives in the control thread's epoll loop and never blocks it.
 #pragma once
 
 #include <functional>
@@ -9,16 +10,44 @@
 #include <string>
 #include <string_view>
 
+#include "engine/control_link.h"
+#include "engine/owned_fd.h"
+
 namespace pollux::engine {
+
+/// One request as its handler sees it; valid while the handler runs.
+class ControlRequest {
+ public:
+  /// Makes a session of the client; see open_session().
+  using Opener = std::function<std::shared_ptr<ControlLink>(std::function<void()>)>;
+  ControlRequest(std::string_view command, OwnedFd& passed, Opener open)
+      : command_(command), passed_(passed), open_(std::move(open)) {}
+
+  std::string_view command() const { return command_; }
+  /// The descriptor that came with the request (SCM_RIGHTS); not open when none did.
+  OwnedFd take_fd() { return std::move(passed_); }
+  /// The connection stays open after the handler returned and takes the link's lines; what the
+  /// handler returns goes first, null is left out. `on_gone` is called once, on the control thread,
+  /// when the client leaves or is too slow before everything up to finish() was written; not when
+  /// the server itself goes. Throws std::runtime_error when there are too many sessions.
+  std::shared_ptr<ControlLink> open_session(std::function<void()> on_gone) {
+    return open_(std::move(on_gone));
+  }
+
+ private:
+  std::string_view command_;
+  OwnedFd& passed_;
+  Opener open_;
+};
 
 class ControlServer {
  public:
-  using Handler = std::function<nlohmann::json(std::string_view command)>;
+  using Handler = std::function<nlohmann::json(ControlRequest&)>;
 
   /// Binds `path` with mode 0660, makes its folder, takes over a socket that nobody answers.
   /// Throws std::runtime_error (one line), also when another daemon answers there.
   explicit ControlServer(std::string path);
-  /// Closes every client and removes the socket.
+  /// Sends what the sessions' clients take at once, closes every client and removes the socket.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
@@ -33,9 +62,5 @@ class ControlServer {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// Asks the daemon at `path`. Throws std::runtime_error (one line) when none is there or it answers
-/// with an error.
-nlohmann::json control_request(const std::string& path, std::string_view command);
 
 }  // namespace pollux::engine

@@ -168,7 +168,7 @@ class ControlLoop {
         signalfd_siginfo info;
         signalled |= read(signals_.get(), &info, sizeof info) == sizeof info;
       } else {
-        server_->on_ready([this](std::string_view command) { return answer(command); });
+        server_->on_ready([this](ControlRequest& request) { return answer(request.command()); });
       }
     }
     return signalled;

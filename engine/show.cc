@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/control.h"
+#include "engine/control_client.h"
 #include "proto/base/drop.h"
 #include "workers/stage_clock.h"
 

@@ -201,15 +201,6 @@ void describe(const vnet::Header& header, bool trust, RxPacket& packet) {
 
 }  // namespace
 
-OwnedFd& OwnedFd::operator=(OwnedFd&& o) noexcept {
-  std::swap(fd_, o.fd_);
-  return *this;
-}
-
-OwnedFd::~OwnedFd() {
-  if (fd_ >= 0) close(fd_);
-}
-
 TunQueue::TunQueue(OwnedFd fd, const PortCaps& caps, bool trust_checksums)
     : fd_(std::move(fd)), caps_(caps), trust_checksums_(trust_checksums) {}
 

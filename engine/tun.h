@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/owned_fd.h"
 #include "engine/packet_queue.h"
 #include "proto/base/addr.h"
 #include "workers/port.h"
@@ -26,20 +27,6 @@ struct TunOptions {
   std::uint32_t txqueuelen = 1000;
   std::vector<Prefix> host_addresses;
   std::vector<Prefix> routes;
-};
-
-/// A file descriptor that closes itself.
-class OwnedFd {
- public:
-  OwnedFd() = default;
-  explicit OwnedFd(int fd) : fd_(fd) {}
-  OwnedFd(OwnedFd&& o) noexcept : fd_(o.fd_) { o.fd_ = -1; }
-  OwnedFd& operator=(OwnedFd&& o) noexcept;
-  ~OwnedFd();
-  int get() const { return fd_; }
-
- private:
-  int fd_ = -1;
 };
 
 /// One queue. One thread may transmit while another receives: the two halves share nothing that
