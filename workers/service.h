@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "proto/base/addr.h"
@@ -70,6 +71,9 @@ class Stream {
 
   /// The first contiguous piece of received data that was not consumed; empty when there is none.
   Slice peek() const;
+  /// The first contiguous pieces, as many as there are and `pieces` takes; returns how many. They
+  /// are good until consume().
+  std::size_t peek(std::span<Bytes> pieces) const;
   /// Gives back `n` octets (at most what was received); the window opens by that much.
   void consume(std::size_t n);
   /// Received octets that wait.
@@ -157,6 +161,7 @@ class alignas(kSharedLine) Service {
   /// The peer's FIN came (once, after the on_readable for the data before it). The default closes
   /// the other direction too.
   virtual void on_peer_closed(Stream& s) { s.shutdown_write(); }
+  /// Also while an active open goes on, before on_open.
   virtual void on_timer(Stream&) {}
   /// The peer has urgent data, or more than before: Stream::urgent_remaining() (MUST-32).
   virtual void on_urgent(Stream&) {}

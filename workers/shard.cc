@@ -200,6 +200,7 @@ std::optional<FlowKey> Shard::pick_flow(const IpAddr& local_address, const Endpo
                                         const IsFree& is_free) const {
   if (remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast()) return {};
   const IpAddr source = local_address == IpAddr{} ? source_for(remote.addr) : local_address;
+  if (source == IpAddr{}) return {};
   FlowKey key{.local = {source, 0}, .remote = remote};
   const auto offset =
       static_cast<std::uint32_t>(flow_prf(options_.secret, key, kIsnPurpose + 100) + next_id_);
@@ -286,7 +287,7 @@ void Shard::on_timers(Instant now) {
     if (e.tcp.deadline() <= now) e.tcp.on_timer(now);
     if (e.user_timer <= now) {
       e.user_timer = kNever;
-      if (e.opened && !e.finished) {
+      if ((e.opened || !e.tcp.passive_open()) && !e.finished) {
         Stream s(*this, e);
         e.service->on_timer(s);
       }

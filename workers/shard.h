@@ -126,7 +126,7 @@ class alignas(kSharedLine) Shard {
   void listen(const Endpoint& local, bool any_address, Service& service);
   /// Opens a connection to `remote` from `local_address`, or from the engine's first address of
   /// that family when it is empty (MUST-43, MUST-44); nullptr when the remote address cannot be
-  /// opened to (MUST-46) or no port or memory is free.
+  /// opened to (MUST-46), the engine has no address of its family, or no port or memory is free.
   ConnEntry* connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
                      Service& service);
 

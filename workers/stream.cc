@@ -14,6 +14,8 @@ std::string_view to_string(CloseReason r) {
 
 Slice Stream::peek() const { return entry_->tcp.peek(); }
 
+std::size_t Stream::peek(std::span<Bytes> pieces) const { return entry_->tcp.peek(pieces); }
+
 void Stream::consume(std::size_t n) {
   entry_->tcp.consume(n);
   shard_->mark_dirty(*entry_);

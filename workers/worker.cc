@@ -21,9 +21,10 @@ bool Worker::turn(Instant now) {
   if (due) shard_.on_timers(now);
   stages_.enter(Stage::loop);
   if (mailbox_.has_mail()) mailbox_.run(shard_);
+  const bool polled = events_ != nullptr && events_->is_active() && events_->poll(now);
   const bool worked = shard_.finish_turn(now, source_.more());
   stages_.enter(Stage::loop);
-  return n > 0 || worked;
+  return n > 0 || polled || worked;
 }
 
 /// The first `n` packets of the batch.

@@ -25,6 +25,22 @@ class Sleeper {
   virtual void done() noexcept = 0;
 };
 
+/// What a worker serves beside packets and errands, once a turn while there is some: the host's
+/// side of proxies. engine/ implements it; whoever sleeps for the worker watches it too.
+class EventSource {
+ public:
+  virtual ~EventSource() = default;
+  /// Handles what is ready, never waits; true when something was.
+  virtual bool poll(Instant now) noexcept = 0;
+  bool is_active() const { return active_; }
+
+ protected:
+  void set_active(bool on) { active_ = on; }
+
+ private:
+  bool active_ = false;
+};
+
 struct WorkerOptions {
   IdlePolicy idle = IdlePolicy::adaptive;
   Duration spin = 50us;
@@ -38,6 +54,8 @@ class Worker {
   Worker(const WorkerOptions& options, Shard& shard, RxSource& source, Sleeper& sleeper,
          ClockFn clock);
 
+  /// Before run(); it outlives the worker.
+  void set_event_source(EventSource& events) { events_ = &events; }
   /// Runs until stop(). On the worker's own thread.
   void run();
   /// Any thread; wake the worker afterwards.
@@ -57,6 +75,7 @@ class Worker {
   Sleeper& sleeper_;
   ClockFn clock_;
   StageClock& stages_;
+  EventSource* events_ = nullptr;
   Mailbox mailbox_;
   SharedFlag stop_;
   alignas(kSharedLine) std::array<RxPacket, limits::kBatch> batch_;

@@ -129,6 +129,12 @@ class Conn {
 
   // --- the user's calls
   Slice peek() const { return rcv_queue_.front(); }
+  /// The first pieces of it; returns how many of `pieces` are set.
+  std::size_t peek(std::span<Bytes> pieces) const {
+    std::size_t count = 0;
+    rcv_queue_.gather(rcv_queue_.begin(), UINT32_MAX, pieces, count);
+    return count;
+  }
   std::size_t readable() const { return rcv_queue_.size(); }
   void consume(std::size_t n);
   std::size_t send_room() const;
