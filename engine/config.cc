@@ -15,6 +15,8 @@
 
 #include <toml++/toml.h>
 
+#include "engine/target.h"
+
 namespace pollux {
 namespace {
 
@@ -41,6 +43,7 @@ constexpr Name<tcp::CookiePolicy> kSynCookies[]{{"auto", tcp::CookiePolicy::when
                                                 {"never", tcp::CookiePolicy::never}};
 constexpr Name<tcp::CcKind> kCongestion[]{
     {"reno", tcp::CcKind::reno}, {"cubic", tcp::CcKind::cubic}, {"bbr", tcp::CcKind::bbr}};
+constexpr Name<bool> kVia[]{{"host", false}, {"engine", true}};
 constexpr Name<LogLevel> kLevels[]{{"trace", LogLevel::trace}, {"debug", LogLevel::debug},
                                    {"info", LogLevel::info},   {"warn", LogLevel::warn},
                                    {"error", LogLevel::error}, {"off", LogLevel::off}};
@@ -52,7 +55,7 @@ constexpr Name<ServiceKind> kKinds[]{
 
 constexpr bool is_available(ServiceKind kind) {
   return kind == ServiceKind::echo || kind == ServiceKind::discard ||
-         kind == ServiceKind::chargen || kind == ServiceKind::http;
+         kind == ServiceKind::chargen || kind == ServiceKind::http || kind == ServiceKind::forward;
 }
 
 template <class E, std::size_t n>
@@ -261,7 +264,7 @@ constexpr Key<Config> kKeys[] = {
 };
 
 constexpr Key<ServiceConfig> kServiceKeys[] = {
-    {"service", "kind", R"("echo", "discard", "chargen" or "http")",
+    {"service", "kind", R"("echo", "discard", "chargen", "http" or "forward")",
      [](N n, ServiceConfig& s) {
        const Fault fault = set_name(n, kKinds, s.kind);
        return fault.at == nullptr && !is_available(s.kind) ? Fault{&n, true} : fault;
@@ -285,7 +288,21 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
      [](N n, ServiceConfig& s) { return set_bool(n, s.fast_open); }},
     {"service", "root", R"(a folder to serve, or "" for the built-in pages)",
      [](N n, ServiceConfig& s) { return set_text(n, s.root); }},
-    {"service", "to", R"("host:port")", [](N n, ServiceConfig& s) { return set_text(n, s.to); }},
+    {"service", "to", R"("host:port", such as "198.18.0.1:8080", "[2001:2::1]:80" or "db:5432")",
+     [](N n, ServiceConfig& s) {
+       const Fault fault = set_text(n, s.forward.to);
+       return fault.at == nullptr && !parse_target(s.forward.to) ? Fault{&n} : fault;
+     }},
+    {"service", "via", R"("host" or "engine")",
+     [](N n, ServiceConfig& s) { return set_name(n, kVia, s.forward.via_engine); }},
+    {"service", "max_connections", "1..1000000",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 1'000'000, s.forward.max_connections); }},
+    {"service", "allow", R"(a list of addresses or prefixes such as "127.0.0.1" or "10.0.0.0/8")",
+     [](N n, ServiceConfig& s) { return set_prefixes(n, s.forward.allow); }},
+    {"service", "connect_timeout_s", "1..3600 (seconds)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 3600, s.forward.connect_timeout); }},
+    {"service", "idle_timeout_s", "0..604800 (seconds, 0 is off)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 0, 604'800, s.forward.idle_timeout); }},
 };
 
 // ---- reading a file -----------------------------------------------------------------------
@@ -486,7 +503,12 @@ class Loader {
 
   void check_kind_keys(const toml::table& table, const ServiceConfig& service) {
     const std::pair<const char*, ServiceKind> only[] = {{"root", ServiceKind::http},
-                                                        {"to", ServiceKind::forward}};
+                                                        {"to", ServiceKind::forward},
+                                                        {"via", ServiceKind::forward},
+                                                        {"max_connections", ServiceKind::forward},
+                                                        {"allow", ServiceKind::forward},
+                                                        {"connect_timeout_s", ServiceKind::forward},
+                                                        {"idle_timeout_s", ServiceKind::forward}};
     const toml::node* kind = table.get("kind");
     if (kind == nullptr || !is_text(*kind, to_string(service.kind))) return;
     for (const auto& [name, owner] : only) {
@@ -495,6 +517,24 @@ class Loader {
                "this key only with kind " + in_quotes(to_string(owner)),
                "kind " + in_quotes(to_string(service.kind)));
     }
+    if (service.kind == ServiceKind::forward) check_target(table, service.forward);
+  }
+
+  /// A name is looked up when the daemon starts.
+  void check_target(const toml::table& table, const ForwardConfig& forward) {
+    const toml::node* to = table.get("to");
+    if (to == nullptr) {
+      return expected(table.source(), "service.to", find(kServiceKeys, "service", "to")->expected,
+                      "nothing");
+    }
+    const auto target = parse_target(forward.to);
+    const auto address = target ? target->address() : std::nullopt;
+    if (!address || may_reach(*address, forward.allow)) return;
+    const std::string wanted = forward.allow.empty()
+                                   ? "an address beyond this host and its links, or allow = [" +
+                                         in_quotes(address->to_string()) + "]"
+                                   : "an address within service.allow";
+    expected(to->source(), "service.to", wanted, got(*to));
   }
 
   // ---- rules that hold between keys ----
@@ -505,6 +545,7 @@ class Loader {
     for (std::size_t i = 0; i < result_.config.services.size(); ++i) {
       check_service_address(i);
       check_service_port(i);
+      check_loop(i);
     }
   }
 
@@ -560,6 +601,22 @@ class Loader {
     }
   }
 
+  /// A forward service must not lead back to itself, and the engine does not connect to itself.
+  void check_loop(std::size_t i) {
+    const ServiceConfig& service = result_.config.services[i];
+    const auto target = parse_target(service.forward.to);
+    const auto address = target ? target->address() : std::nullopt;
+    if (service.kind != ServiceKind::forward || !address) return;
+    const auto& own = result_.config.tun.address;
+    const bool ours =
+        std::any_of(own.begin(), own.end(), [&](const Prefix& p) { return p.contains(*address); });
+    if (!ours || (!service.forward.via_engine && target->port != service.port)) return;
+    expected(service_tables_[i]->get("to")->source(), "service.to",
+             service.forward.via_engine ? "an address beyond tun.address with via = \"engine\""
+                                        : "an endpoint other than the service's own",
+             in_quotes(service.forward.to));
+  }
+
   inline static const std::string kSections = "engine, tun, tcp, log, control, service";
   std::string source_;
   toml::table root_;
@@ -592,7 +649,13 @@ Json service_json(const ServiceConfig& s) {
             s.congestion_control ? name_of(kCongestion, *s.congestion_control) : ""},
            {"fast_open", s.fast_open}};
   if (s.kind == ServiceKind::http) out["root"] = s.root;
-  if (s.kind == ServiceKind::forward) out["to"] = s.to;
+  if (s.kind != ServiceKind::forward) return out;
+  out["to"] = s.forward.to;
+  out["via"] = name_of(kVia, s.forward.via_engine);
+  out["max_connections"] = s.forward.max_connections;
+  out["allow"] = prefixes(s.forward.allow);
+  out["connect_timeout_s"] = s.forward.connect_timeout.count();
+  out["idle_timeout_s"] = s.forward.idle_timeout.count();
   return out;
 }
 

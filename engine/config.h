@@ -75,6 +75,16 @@ struct ControlConfig {
   std::string socket = "/run/pollux/pollux.sock";  ///< "": no control socket
 };
 
+/// What kind = "forward" takes.
+struct ForwardConfig {
+  std::string to = {};      ///< "host:port"
+  bool via_engine = false;  ///< the second connection is the engine's, not the host's
+  std::size_t max_connections = 1024;
+  std::vector<Prefix> allow = {};  ///< addresses that `to` may be; empty: see may_reach()
+  std::chrono::seconds connect_timeout{10};
+  std::chrono::seconds idle_timeout{3600};  ///< 0: off
+};
+
 struct ServiceConfig {
   ServiceKind kind = ServiceKind::echo;
   std::uint16_t port = 0;
@@ -82,7 +92,7 @@ struct ServiceConfig {
   std::optional<tcp::CcKind> congestion_control = {};  ///< nullopt: that of [tcp]
   bool fast_open = true;                               ///< data in a SYN is taken (RFC 7413)
   std::string root = {};  ///< http: folder to serve, "" for the built-in pages
-  std::string to = {};    ///< forward: "host:port"
+  ForwardConfig forward = {};
 };
 
 /// The sections of the file. A default one has the documented addresses and no services.

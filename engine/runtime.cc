@@ -20,7 +20,7 @@ Runtime::Runtime(RuntimeOptions options) : options_(std::move(options)) {
   const std::size_t workers = options_.plan.workers;
   for (std::size_t i = 0; i < workers; ++i) {
     lanes_.push_back(std::make_unique<Lane>());
-    std::vector<int> fds;
+    std::vector<int> fds{lanes_[i]->host.fd()};
     if (!options_.plan.dedicated_rx) {
       for (std::size_t q = i; q < device_->queues(); q += workers) {
         fds.push_back(device_->queue(static_cast<unsigned>(q)).fd());
@@ -86,11 +86,14 @@ void Runtime::make_lane(std::size_t i) {
   lane.shard->set_stage_clock(lane.stage_clock);
   lane.worker = std::make_unique<Worker>(options_.worker, *lane.shard, *lane.inbox, *lane.sleeper,
                                          &monotonic_now);
+  lane.worker->set_event_source(lane.host);
 }
 
 void Runtime::make_services() {
+  std::vector<HostPoller*> hosts;
+  for (auto& lane : lanes_) hosts.push_back(&lane->host);
   for (const ServiceConfig& config : options_.services) {
-    auto services = pollux::make_services(config, lanes_.size());
+    auto services = pollux::make_services(config, lanes_.size(), hosts);
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       lanes_[i]->shard->listen({config.address.value_or(IpAddr{}), config.port}, !config.address,
                                *services[i]);
@@ -173,6 +176,18 @@ bool Runtime::ask(std::size_t i, std::function<void(Shard&)> errand) {
   const bool answered = state->cv.wait_for(lock, 1s, [&] { return state->done; });
   state->abandoned = !answered;
   return answered;
+}
+
+void Runtime::connect(std::size_t i, std::uint64_t id, ConnectRequest request) {
+  // An errand is copied.
+  const auto shared = std::make_shared<ConnectRequest>(std::move(request));
+  post(i, [&service = lanes_[i]->connect, id, shared](Shard& shard) {
+    service.open(shard, id, std::move(*shared), monotonic_now());
+  });
+}
+
+void Runtime::abandon(std::size_t i, std::uint64_t id) {
+  post(i, [&service = lanes_[i]->connect, id](Shard&) { service.abandon(id, monotonic_now()); });
 }
 
 void Runtime::begin_drain() {

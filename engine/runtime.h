@@ -14,7 +14,9 @@
 #include "engine/clock.h"
 #include "engine/cpus.h"
 #include "engine/event_sleeper.h"
+#include "engine/host_poller.h"
 #include "engine/rx_stage.h"
+#include "engine/services/connect.h"
 #include "engine/services/factory.h"
 #include "engine/tun.h"
 #include "workers/crew.h"
@@ -67,6 +69,12 @@ class Runtime final : private Crew {
   /// answer in that time.
   bool ask(std::size_t i, std::function<void(Shard&)> errand);
 
+  /// Opens a connection from worker `i`; what becomes of it is told by the request's link. Never
+  /// waits. `id` is of the caller's choice, for abandon().
+  void connect(std::size_t i, std::uint64_t id, ConnectRequest request);
+  /// Whoever asked for connection `id` of worker `i` is gone.
+  void abandon(std::size_t i, std::uint64_t id);
+
   std::size_t workers() const { return lanes_.size(); }
   const WorkerCounters& counters(std::size_t i) const { return lanes_[i]->counters; }
   const StageClock& stage_clock(std::size_t i) const { return lanes_[i]->stage_clock; }
@@ -82,9 +90,11 @@ class Runtime final : private Crew {
   struct Lane {
     WorkerCounters counters;
     StageClock stage_clock{&cpu_ticks, cpu_ticks_cost()};
+    HostPoller host;
     std::unique_ptr<EventSleeper> sleeper;
     std::unique_ptr<WorkerInbox> inbox;
     std::vector<std::unique_ptr<Service>> services;
+    ConnectService connect{host};
     std::unique_ptr<Shard> shard;
     std::unique_ptr<Worker> worker;
     std::thread thread;

@@ -5,6 +5,7 @@
 #include "engine/services/chargen.h"
 #include "engine/services/discard.h"
 #include "engine/services/echo.h"
+#include "engine/services/forward.h"
 #include "engine/services/http.h"
 
 namespace pollux {
@@ -20,7 +21,18 @@ Services apart(std::size_t workers, const Args&... args) {
   return all;
 }
 
-Services make(const ServiceConfig& config, std::size_t workers) {
+Services make_forward(const ServiceConfig& config, std::size_t workers,
+                      std::span<HostPoller* const> hosts) {
+  const auto plan = plan_forward(config);
+  Services all;
+  for (std::size_t i = 0; i < workers; ++i) {
+    all.push_back(std::make_unique<ForwardService>(plan, i < hosts.size() ? hosts[i] : nullptr));
+  }
+  return all;
+}
+
+Services make(const ServiceConfig& config, std::size_t workers,
+              std::span<HostPoller* const> hosts) {
   switch (config.kind) {
     case ServiceKind::echo:
       return apart<EchoService>(workers);
@@ -30,6 +42,8 @@ Services make(const ServiceConfig& config, std::size_t workers) {
       return apart<ChargenService>(workers);
     case ServiceKind::http:
       return apart<HttpService>(workers, config.root);
+    case ServiceKind::forward:
+      return make_forward(config, workers, hosts);
     default:
       throw std::logic_error("no service of kind " + std::string(to_string(config.kind)));
   }
@@ -37,8 +51,9 @@ Services make(const ServiceConfig& config, std::size_t workers) {
 
 }  // namespace
 
-Services make_services(const ServiceConfig& config, std::size_t workers) {
-  Services all = make(config, workers);
+Services make_services(const ServiceConfig& config, std::size_t workers,
+                       std::span<HostPoller* const> hosts) {
+  Services all = make(config, workers, hosts);
   for (const auto& service : all) {
     service->set_congestion_control(config.congestion_control);
     service->set_fast_open(config.fast_open);

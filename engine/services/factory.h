@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/config.h"
@@ -9,10 +10,14 @@
 
 namespace pollux {
 
+class HostPoller;
+
 /// The service objects of one [[service]], one for each worker; what the workers share about it,
-/// those objects hold together. Throws std::system_error when what the service needs (http's root)
-/// cannot be opened.
+/// those objects hold together. `hosts`: each worker's descriptors of the host, for what needs
+/// them. Throws std::runtime_error (http's root as std::system_error) when what the service needs
+/// cannot be had.
 std::vector<std::unique_ptr<Service>> make_services(const ServiceConfig& config,
-                                                    std::size_t workers);
+                                                    std::size_t workers,
+                                                    std::span<HostPoller* const> hosts = {});
 
 }  // namespace pollux
