@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/connect_command.h"
 #include "engine/control_client.h"
 #include "engine/show.h"
+#include "engine/target.h"
 
 namespace pollux::engine {
 namespace {
@@ -24,12 +26,15 @@ struct Options {
   std::string topic;
   bool json = false;
   std::string control = ControlConfig{}.socket;
+  std::string target;
+  unsigned connect_timeout_s = 0;
 };
 
 struct Commands {
   CLI::App* run;
   CLI::App* show;
   CLI::App* top;
+  CLI::App* connect;
   CLI::App* version;
   CLI::App* help;
 };
@@ -74,6 +79,32 @@ CLI::App* declare_show(CLI::App& app, Options& o) {
   return show;
 }
 
+/// An address, not a name: the engine asks no resolver.
+std::string endpoint_mistake(const std::string& text) {
+  const auto target = parse_target(text);
+  return target && target->address() ? "" : "expected ADDR:PORT or [ADDR]:PORT, got " + text;
+}
+
+CLI::App* declare_connect(CLI::App& app, Options& o) {
+  CLI::App* connect = app.add_subcommand(
+      "connect", "Open a TCP connection from the engine, joined to standard input and output");
+  connect->add_option("target", o.target, "Where to; an IPv6 address in brackets")
+      ->type_name("ADDR:PORT")
+      ->required()
+      ->check(endpoint_mistake);
+  connect->add_option("-w,--timeout", o.connect_timeout_s, "How long opening may take")
+      ->type_name("SECS")
+      ->check(CLI::Range(1U, 3600U));
+  add_control(*connect, o);
+  connect->footer(
+      "The end of standard input sends a FIN and reading goes on; the command ends when both\n"
+      "directions have ended. Exit code 0 then; 1 with one line when the connection was refused,\n"
+      "reset or timed out.\n\n"
+      "  echo hello | pollux connect 198.18.0.1:7000\n"
+      "  pollux connect -w 3 [2001:2::1]:7000 <request >answer");
+  return connect;
+}
+
 Commands declare(CLI::App& app, Options& o) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 clean end; 1 failure at run time; 2 bad usage or bad configuration.");
@@ -82,6 +113,7 @@ Commands declare(CLI::App& app, Options& o) {
   c.show = declare_show(app, o);
   c.top = app.add_subcommand("top", "Live view of a running daemon; q or Ctrl-C ends it");
   add_control(*c.top, o);
+  c.connect = declare_connect(app, o);
   c.version = app.add_subcommand("version", "Print the version");
   c.help = app.add_subcommand("help", "Print this help");
   return c;
@@ -115,6 +147,7 @@ int dispatch(const CLI::App& app, const Commands& c, const Options& o,
   if (c.run->parsed()) return run(o, daemon, out, err);
   if (c.show->parsed()) return show(o, out);
   if (c.top->parsed()) return run_top(o.control, out);
+  if (c.connect->parsed()) return run_connect({o.control, o.target, o.connect_timeout_s}, err);
   if (c.version->parsed()) {
     out << "pollux " << POLLUX_VERSION << '\n';
   } else {

@@ -1,14 +1,17 @@
 #include "engine/daemon.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -19,6 +22,7 @@
 #include "engine/log.h"
 #include "engine/report.h"
 #include "engine/runtime.h"
+#include "engine/target.h"
 #include "engine/trace.h"
 
 namespace pollux::engine {
@@ -104,6 +108,48 @@ RuntimeOptions runtime_options(const Config& c, SegmentTrace* trace) {
   return o;
 }
 
+constexpr std::string_view kConnect = "connect ";
+constexpr unsigned kMaxConnectTime = 3600;  // seconds
+
+ConnectRequest parse_connect(std::string_view words) {
+  const std::size_t space = words.find(' ');
+  const auto target = parse_target(words.substr(0, space));
+  const auto address = target ? target->address() : std::nullopt;
+  if (!address) throw std::runtime_error("connect wants ADDR:PORT or [ADDR]:PORT");
+  ConnectRequest r;
+  r.remote = {*address, target->port};
+  if (space == std::string_view::npos) return r;
+  const std::string_view text = words.substr(space + 1);
+  unsigned seconds = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc{} || rest != text.data() + text.size() || seconds == 0 ||
+      seconds > kMaxConnectTime) {
+    throw std::runtime_error("connect wants 1.." + std::to_string(kMaxConnectTime) + " seconds");
+  }
+  r.timeout = std::chrono::seconds(seconds);
+  return r;
+}
+
+void make_non_blocking(const OwnedFd& socket) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) {
+    throw std::runtime_error("connect wants a stream socket along with the request");
+  }
+  const int flags = fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    fail("cannot use the client's socket");
+  }
+}
+
+/// The most descriptors that the kernel lets this process have: forwarding takes one a connection.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /// SIGINT and SIGTERM as a descriptor. Blocked before any thread is made, so that all inherit it.
 OwnedFd make_signal_fd() {
   sigset_t set;
@@ -139,6 +185,7 @@ class ControlLoop {
     }
     spdlog::info("draining: {} connections, at most {} s", runtime_.open_connections(),
                  config_.engine.drain.count());
+    draining_ = true;
     runtime_.begin_drain();
     const Instant end = monotonic_now() + config_.engine.drain;
     while (runtime_.open_connections() > 0 && monotonic_now() < end) {
@@ -168,19 +215,34 @@ class ControlLoop {
         signalfd_siginfo info;
         signalled |= read(signals_.get(), &info, sizeof info) == sizeof info;
       } else {
-        server_->on_ready([this](ControlRequest& request) { return answer(request.command()); });
+        server_->on_ready([this](ControlRequest& request) { return answer(request); });
       }
     }
     return signalled;
   }
 
-  json answer(std::string_view command) {
+  json answer(ControlRequest& request) {
+    const std::string_view command = request.command();
     if (command == "show stats") return reporter_.stats();
     if (command == "show connections") return reporter_.connections();
     if (command == "show workers") return reporter_.workers();
     if (command == "show queues") return reporter_.queues();
     if (command == "show config") return to_json(config_);
+    if (command.starts_with(kConnect)) return connect(request);
     throw std::runtime_error("unknown command: " + std::string(command));
+  }
+
+  /// "connect ADDR:PORT [SECONDS]" with a stream socket: joins that to a connection of the engine.
+  json connect(ControlRequest& request) {
+    ConnectRequest r = parse_connect(request.command().substr(kConnect.size()));
+    r.socket = request.take_fd();
+    make_non_blocking(r.socket);
+    if (draining_) throw std::runtime_error("the daemon is ending");
+    const std::uint64_t id = ++connects_;
+    const std::size_t worker = id % runtime_.workers();
+    r.link = request.open_session([this, worker, id] { runtime_.abandon(worker, id); });
+    runtime_.connect(worker, id, std::move(r));
+    return nullptr;
   }
 
   const Config& config_;
@@ -189,6 +251,8 @@ class ControlLoop {
   const OwnedFd& signals_;
   OwnedFd epoll_;
   std::unique_ptr<ControlServer> server_;
+  std::uint64_t connects_ = 0;
+  bool draining_ = false;
 };
 
 }  // namespace
@@ -196,6 +260,7 @@ class ControlLoop {
 int run_daemon(const Config& config) {
   const OwnedFd signals = make_signal_fd();
   const Logging logging(config.log);
+  raise_descriptor_limit();
   LogTrace trace;
   Runtime runtime(runtime_options(config, &trace));
   for (const std::string& warning : runtime.device().warnings()) spdlog::warn("{}", warning);
