@@ -47,6 +47,7 @@ constexpr Name<bool> kVia[]{{"host", false}, {"engine", true}};
 constexpr Name<LogLevel> kLevels[]{{"trace", LogLevel::trace}, {"debug", LogLevel::debug},
                                    {"info", LogLevel::info},   {"warn", LogLevel::warn},
                                    {"error", LogLevel::error}, {"off", LogLevel::off}};
+constexpr Name<ReportForm> kReportForms[]{{"text", ReportForm::text}, {"json", ReportForm::json}};
 constexpr Name<ServiceKind> kKinds[]{
     {"echo", ServiceKind::echo},         {"discard", ServiceKind::discard},
     {"chargen", ServiceKind::chargen},   {"http", ServiceKind::http},
@@ -55,7 +56,8 @@ constexpr Name<ServiceKind> kKinds[]{
 
 constexpr bool is_available(ServiceKind kind) {
   return kind == ServiceKind::echo || kind == ServiceKind::discard ||
-         kind == ServiceKind::chargen || kind == ServiceKind::http || kind == ServiceKind::forward;
+         kind == ServiceKind::chargen || kind == ServiceKind::http ||
+         kind == ServiceKind::forward || kind == ServiceKind::iperf3;
 }
 
 template <class E, std::size_t n>
@@ -303,6 +305,14 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
      [](N n, ServiceConfig& s) { return set_integer(n, 1, 3600, s.forward.connect_timeout); }},
     {"service", "idle_timeout_s", "0..604800 (seconds, 0 is off)",
      [](N n, ServiceConfig& s) { return set_integer(n, 0, 604'800, s.forward.idle_timeout); }},
+    {"service", "max_tests", "1..4096 (tests at once)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 4096, s.iperf3.max_tests); }},
+    {"service", "max_parallel", "1..128 (streams of a test in each direction)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 128, s.iperf3.max_parallel); }},
+    {"service", "max_duration_s", "1..86400 (seconds)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 86'400, s.iperf3.max_duration); }},
+    {"service", "server_output", R"("text" or "json")",
+     [](N n, ServiceConfig& s) { return set_name(n, kReportForms, s.iperf3.server_output); }},
 };
 
 // ---- reading a file -----------------------------------------------------------------------
@@ -508,7 +518,11 @@ class Loader {
                                                         {"max_connections", ServiceKind::forward},
                                                         {"allow", ServiceKind::forward},
                                                         {"connect_timeout_s", ServiceKind::forward},
-                                                        {"idle_timeout_s", ServiceKind::forward}};
+                                                        {"idle_timeout_s", ServiceKind::forward},
+                                                        {"max_tests", ServiceKind::iperf3},
+                                                        {"max_parallel", ServiceKind::iperf3},
+                                                        {"max_duration_s", ServiceKind::iperf3},
+                                                        {"server_output", ServiceKind::iperf3}};
     const toml::node* kind = table.get("kind");
     if (kind == nullptr || !is_text(*kind, to_string(service.kind))) return;
     for (const auto& [name, owner] : only) {
@@ -649,6 +663,12 @@ Json service_json(const ServiceConfig& s) {
             s.congestion_control ? name_of(kCongestion, *s.congestion_control) : ""},
            {"fast_open", s.fast_open}};
   if (s.kind == ServiceKind::http) out["root"] = s.root;
+  if (s.kind == ServiceKind::iperf3) {
+    out["max_tests"] = s.iperf3.max_tests;
+    out["max_parallel"] = s.iperf3.max_parallel;
+    out["max_duration_s"] = s.iperf3.max_duration.count();
+    out["server_output"] = name_of(kReportForms, s.iperf3.server_output);
+  }
   if (s.kind != ServiceKind::forward) return out;
   out["to"] = s.forward.to;
   out["via"] = name_of(kVia, s.forward.via_engine);

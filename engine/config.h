@@ -32,6 +32,7 @@ enum class ServiceKind : std::uint8_t {
   forward
 };
 std::string_view to_string(ServiceKind kind);
+enum class ReportForm : std::uint8_t { text, json };
 
 struct EngineConfig {
   std::optional<unsigned> workers;  ///< nullopt: "auto"
@@ -85,6 +86,13 @@ struct ForwardConfig {
   std::chrono::seconds idle_timeout{3600};  ///< 0: off
 };
 
+struct Iperf3Config {
+  unsigned max_tests = 64;                      ///< at once
+  unsigned max_parallel = 128;                  ///< streams of one test in each direction
+  std::chrono::seconds max_duration{86400};     ///< of one test
+  ReportForm server_output = ReportForm::text;  ///< for clients that ask for it
+};
+
 struct ServiceConfig {
   ServiceKind kind = ServiceKind::echo;
   std::uint16_t port = 0;
@@ -93,6 +101,7 @@ struct ServiceConfig {
   bool fast_open = true;                               ///< data in a SYN is taken (RFC 7413)
   std::string root = {};  ///< http: folder to serve, "" for the built-in pages
   ForwardConfig forward = {};
+  Iperf3Config iperf3 = {};
 };
 
 /// The sections of the file. A default one has the documented addresses and no services.

@@ -63,6 +63,17 @@ enum class SoftError : std::uint8_t {
   path,      ///< an ICMP error about what is in flight (3.9.2.2)
 };
 
+/// How a connection is doing: what a service may want to report.
+struct StreamInfo {
+  std::uint64_t bytes_acked = 0;  ///< of ours, by the peer
+  std::uint64_t retransmits = 0;  ///< segments
+  std::uint32_t mss = 0;
+  std::uint32_t cwnd = 0;      ///< octets
+  std::size_t send_queue = 0;  ///< octets written and not acknowledged
+  Duration srtt{};             ///< zero: no sample yet
+  Duration rttvar{};
+};
+
 /// One connection, as its service sees it. A Stream is a handle: valid inside callbacks and until
 /// on_closed returned.
 class Stream {
@@ -124,6 +135,7 @@ class Stream {
   void set_congestion_control(tcp::CcKind kind);
   /// One on_timer at `deadline` (kNever cancels); one timer per connection.
   void set_timer(Instant deadline);
+  StreamInfo info() const;
   /// When the SYN of this connection went out, or the SYN-ACK that its peer acknowledged.
   Instant opened_at() const;
   /// The instant of this turn of the loop.
@@ -169,6 +181,9 @@ class alignas(kSharedLine) Service {
   virtual void on_soft_error(Stream&, SoftError) {}
   /// Last call. Nothing can be sent any more.
   virtual void on_closed(Stream&, CloseReason) {}
+
+  /// The engine drains: what its peers should hear goes out now, before the FINs.
+  virtual void on_drain() {}
 
   /// True: UDP datagrams to the address and port of this service are for it too.
   virtual bool takes_datagrams() const { return false; }

@@ -479,7 +479,10 @@ void Shard::transmit(const FlowKey& key, const tcp::Conn* conn, tcp::SegmentOut&
 void Shard::begin_drain(Instant now) {
   now_ = now;
   draining_ = true;
-  for (Listener& l : listeners_) l.accepting = false;
+  for (Listener& l : listeners_) {
+    l.accepting = false;
+    l.service->on_drain();
+  }
   table_.for_each([&](FlowEntry& f) {
     auto& e = static_cast<ConnEntry&>(f);
     e.tcp.shutdown_write();

@@ -83,6 +83,17 @@ void Stream::set_dscp(std::uint8_t dscp) { entry_->marks.dscp = dscp & 63U; }
 std::uint8_t Stream::received_dscp() const { return entry_->received_dscp; }
 void Stream::set_hop_limit(std::uint8_t limit) { entry_->marks.hop_limit = limit; }
 void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadline); }
+StreamInfo Stream::info() const {
+  const tcp::Conn::Info i = entry_->tcp.info();
+  return {.bytes_acked = i.bytes_acked,
+          .retransmits = i.retransmits,
+          .mss = i.mss,
+          .cwnd = i.cwnd,
+          .send_queue = i.send_queue,
+          .srtt = i.srtt,
+          .rttvar = i.rttvar};
+}
+
 Instant Stream::opened_at() const { return entry_->opened_at; }
 Instant Stream::now() const { return shard_->now(); }
 const Endpoint& Stream::local() const { return entry_->key.local; }

@@ -7,6 +7,7 @@
 #include "engine/services/echo.h"
 #include "engine/services/forward.h"
 #include "engine/services/http.h"
+#include "engine/services/iperf3.h"
 
 namespace pollux {
 namespace {
@@ -31,6 +32,22 @@ Services make_forward(const ServiceConfig& config, std::size_t workers,
   return all;
 }
 
+Services make_iperf3(const ServiceConfig& config, std::size_t workers) {
+  const iperf3::ServerOptions options{
+      .limits = {.max_tests = config.iperf3.max_tests,
+                 .max_parallel = config.iperf3.max_parallel,
+                 .max_duration_s = static_cast<std::uint32_t>(config.iperf3.max_duration.count())},
+      .output = config.iperf3.server_output};
+  const auto group = std::make_shared<iperf3::Group>(options);
+  Services all;
+  for (std::size_t i = 0; i < workers; ++i) {
+    auto service = std::make_unique<Iperf3Service>(group);
+    group->members.push_back(service.get());
+    all.push_back(std::move(service));
+  }
+  return all;
+}
+
 Services make(const ServiceConfig& config, std::size_t workers,
               std::span<HostPoller* const> hosts) {
   switch (config.kind) {
@@ -44,6 +61,8 @@ Services make(const ServiceConfig& config, std::size_t workers,
       return apart<HttpService>(workers, config.root);
     case ServiceKind::forward:
       return make_forward(config, workers, hosts);
+    case ServiceKind::iperf3:
+      return make_iperf3(config, workers);
     default:
       throw std::logic_error("no service of kind " + std::string(to_string(config.kind)));
   }

@@ -17,6 +17,13 @@ std::string_view to_string(CcKind k) {
   return "?";
 }
 
+std::optional<CcKind> parse_cc(std::string_view name) {
+  for (const CcKind k : {CcKind::reno, CcKind::cubic, CcKind::bbr}) {
+    if (to_string(k) == name) return k;
+  }
+  return std::nullopt;
+}
+
 std::uint32_t initial_window(std::uint32_t mss) {
   return std::min(10 * mss, std::max(2 * mss, 14600U));
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <variant>
 
@@ -16,6 +17,8 @@ namespace pollux::tcp {
 
 enum class CcKind : std::uint8_t { reno, cubic, bbr };
 std::string_view to_string(CcKind k);
+/// The other way round; nullopt for a name that is none.
+std::optional<CcKind> parse_cc(std::string_view name);
 
 inline constexpr std::uint64_t kUnpaced = UINT64_MAX;
 /// RFC 5681 slow start and congestion avoidance with byte counting (RFC 3465). Growth counts

@@ -1,0 +1,99 @@
+// The server's end of one control connection: from the cookie to the results.
+//
+//   cookie ─► parameters ─► [queued] ─► gathering ─► running ─► draining ─► results ─► done
+//                 │  refused: server_error            │ client_terminate, reset, time-out: over
+#pragma once
+
+#include "engine/iperf3/report.h"
+#include "engine/services/iperf3.h"
+
+namespace pollux::iperf3 {
+
+class ServerControl final : public Party {
+ public:
+  /// Who connects says within this time what it wants, and so on.
+  static constexpr Duration kHelloTime = 10s;
+  static constexpr Duration kGatherTime = 30s;
+  static constexpr Duration kIdleTime = 120s;    ///< without data, while only receiving
+  static constexpr Duration kOverTime = 40s;     ///< past the end that the client gave
+  static constexpr Duration kResultsTime = 30s;  ///< for the client's results
+  static constexpr Duration kLinger = 5s;        ///< for its FIN after ours
+
+  ServerControl(Iperf3Service& service, Stream stream);
+  ~ServerControl() override;
+
+  void on_readable(Stream& s) override;
+  void on_timer(Stream& s) override;
+  void on_peer_closed(Stream& s) override;
+  void on_closed(Stream& s) override;
+  /// A stream has joined; `complete`: all have.
+  void on_joined(bool complete);
+  /// A stream's counters are final.
+  void on_finished();
+  /// Its connection ended by itself.
+  void terminate();
+
+ private:
+  enum class Step : std::uint8_t {
+    cookie,
+    parameters,
+    queued,
+    gathering,
+    running,
+    draining,
+    results,
+    done
+  };
+
+  bool step(Stream& s);
+  bool read_cookie(Stream& s);
+  bool read_parameters(Stream& s);
+  bool read_state(Stream& s);
+  bool read_results(Stream& s);
+  void accept_parameters();
+  void gather();
+  void start_traffic();
+  void tick(Instant now);
+  void tick_running(Instant now);
+  bool is_over(Instant now);
+  void arm_tick(Instant now);
+  void end_traffic(Instant now);
+  void tick_draining(Instant now);
+  void finish(bool senders);
+  void send_results();
+  std::string output(double seconds) const;
+
+  void send(State state);
+  void send(std::string_view octets);
+  void refuse(const Refusal& refusal);
+  void deny(const std::string& why);
+  void end(Step last);
+  void release(bool abort_streams);
+  std::uint64_t received() const;
+  double seconds(Instant now) const;
+
+  Iperf3Service& service_;
+  Stream stream_;
+  TestPtr test_;
+  Step step_ = Step::cookie;
+  MessageReader message_{kMaxParameters};
+  TaskTimer tick_;
+  std::optional<Recorder> recorder_;
+  std::string lines_;  ///< of the report for the client
+  Instant begun_{};    ///< counting: after the omitted time
+  Instant ended_{};
+  Instant last_data_{};
+  std::uint64_t last_received_ = 0;
+  std::uint64_t intervals_ = 0;
+  bool omitting_ = false;
+  std::size_t unfinished_ = 0;  ///< streams whose last word is out
+  std::string congestion_;
+  struct Cpu {
+    double user_s = 0, system_s = 0;
+    Instant at{};
+  };
+  static Cpu cpu(Instant now);
+  Cpu cpu_{};
+};
+
+}  // namespace pollux::iperf3

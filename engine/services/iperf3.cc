@@ -1,0 +1,131 @@
+#include "engine/services/iperf3.h"
+
+#include <spdlog/spdlog.h>
+
+#include "engine/iperf3/server.h"
+#include "workers/crew.h"
+
+namespace pollux {
+namespace iperf3 {
+namespace {
+
+constexpr Duration kStreamLinger = 30s;  // for the peer's FIN after the test
+
+/// A connection that is a stream.
+class StreamParty final : public Party {
+ public:
+  StreamParty(Shard& shard, Stream& s, const Registry::Joined& joined)
+      : test_(joined.test), traffic_(shard, s, joined.test, *joined.slot, 0) {}
+  void on_readable(Stream& s) override {
+    traffic_.on_readable();
+    // The peer's FIN is not waited for any longer than this once the test is over.
+    if (test_->phase() == Phase::over && s.write_shut()) s.set_timer(s.now() + kStreamLinger);
+  }
+  void on_writable(Stream&) override { traffic_.on_writable(); }
+  void on_peer_closed(Stream& s) override {
+    traffic_.on_readable();
+    s.shutdown_write();
+  }
+
+ private:
+  TestPtr test_;
+  TcpStream traffic_;
+};
+
+}  // namespace
+}  // namespace iperf3
+
+using iperf3::Party;
+using iperf3::Registry;
+using iperf3::ServerControl;
+
+std::size_t Iperf3Service::worker() const { return shard().options().worker; }
+
+void Iperf3Service::post(std::size_t worker, std::function<void(Iperf3Service&)> errand) {
+  Iperf3Service* const member = group_->members[worker];
+  shard().options().crew->post(worker,
+                               [member, errand = std::move(errand)](Shard&) { errand(*member); });
+}
+
+void Iperf3Service::on_open(Stream& s) {
+  if (unknown_ >= kMaxUnknown) {
+    complain(s.remote(), "is reset: too many connections that say nothing");
+    return s.abort();
+  }
+  ++unknown_;
+  s.attach(std::make_unique<ServerControl>(*this, s));
+}
+
+void Iperf3Service::on_closed(Stream& s, CloseReason) {
+  if (auto* party = s.session<Party>()) party->on_closed(s);
+}
+
+void Iperf3Service::adopt(Stream& s, const iperf3::Cookie& cookie) {
+  --unknown_;
+  const FlowKey flow{.local = s.local(), .remote = s.remote()};
+  const auto joined = group_->registry.join(cookie, flow, worker(), s.opened_at());
+  if (joined.slot == nullptr) {
+    complain(s.remote(), "is denied: a stream too many, or from another address");
+    const auto denied = static_cast<std::uint8_t>(iperf3::State::access_denied);
+    s.write(Bytes(&denied, 1));
+    return s.abort();
+  }
+  s.set_timer(kNever);
+  s.attach(std::make_unique<iperf3::StreamParty>(shard(), s, joined));
+  tell_joined(joined);
+}
+
+void Iperf3Service::tell_joined(const Registry::Joined& joined) {
+  post(joined.test->home(), [test = joined.test, complete = joined.complete](Iperf3Service& home) {
+    const auto control = home.controls_.find(std::string(test->cookie().text()));
+    if (control != home.controls_.end()) control->second->on_joined(complete);
+  });
+}
+
+void Iperf3Service::add_control(const iperf3::Cookie& cookie, ServerControl& control) {
+  --unknown_;
+  controls_.emplace(std::string(cookie.text()), &control);
+}
+
+void Iperf3Service::remove_control(const iperf3::Cookie& cookie) {
+  controls_.erase(std::string(cookie.text()));
+}
+
+void Iperf3Service::complain(const Endpoint& peer, const std::string& what) {
+  if (complaints_.take(shard().now())) spdlog::warn("iperf3: {} {}", peer.to_string(), what);
+}
+
+void Iperf3Service::on_drain() {
+  std::vector<ServerControl*> all;
+  for (const auto& [cookie, control] : controls_) all.push_back(control);
+  for (ServerControl* control : all) control->terminate();
+}
+
+std::optional<DropReason> Iperf3Service::on_datagram(const Datagram& d) {
+  const auto at = datagram_streams_.find(d.flow);
+  if (at == datagram_streams_.end()) return greet(d);
+  // The client did not hear our answer.
+  if (d.payload.size() == 4 && at->second->test().phase() == iperf3::Phase::gathering) {
+    return greet(d);
+  }
+  return at->second->on_datagram(d);
+}
+
+/// The first datagram of a stream, which is answered: from the address of a control connection
+/// whose test waits for it, and to nobody else.
+std::optional<DropReason> Iperf3Service::greet(const Datagram& d) {
+  if (d.payload.size() != 4) return DropReason::udp_ignored;
+  if (!datagram_streams_.contains(d.flow)) {
+    const auto joined = group_->registry.join_datagrams(d.flow, worker());
+    if (joined.slot == nullptr) return DropReason::udp_ignored;
+    datagram_streams_[d.flow] =
+        std::make_unique<iperf3::UdpStream>(shard(), joined.test, *joined.slot);
+    tell_joined(joined);
+  }
+  std::array<std::uint8_t, 4> answer;
+  store_be32(answer.data(), iperf3::kUdpAnswer);
+  shard().send_datagram(d.flow, answer);
+  return std::nullopt;
+}
+
+}  // namespace pollux
