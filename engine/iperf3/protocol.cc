@@ -100,7 +100,7 @@ void read_traffic(Members& m, std::uint32_t mss, Parameters& p) {
   p.bidirectional = m.flag("bidirectional");
   if (p.udp) {
     p.block = m.number("len", kMaxUdpBlock, mss, ErrorCode::udp_block_size);
-    if (p.block < kMinUdpBlock) {
+    if (p.block < kMinUdpBlock && p.block != mss) {
       m.refuse(ErrorCode::udp_block_size, "datagrams of less than 16 octets");
     }
   } else {

@@ -384,7 +384,7 @@ void ServerControl::on_peer_closed(Stream& s) {
   end(Step::done);
 }
 
-void ServerControl::on_closed(Stream&) {
+void ServerControl::on_closed(Stream&, CloseReason) {
   if (step_ == Step::cookie) --service_.unknown_;
   if (step_ != Step::done) release(true);
 }

@@ -25,7 +25,7 @@ class ServerControl final : public Party {
   void on_readable(Stream& s) override;
   void on_timer(Stream& s) override;
   void on_peer_closed(Stream& s) override;
-  void on_closed(Stream& s) override;
+  void on_closed(Stream& s, CloseReason reason) override;
   /// A stream has joined; `complete`: all have.
   void on_joined(bool complete);
   /// A stream's counters are final.

@@ -51,7 +51,9 @@ class DataStream {
  public:
   /// The test runs.
   virtual void start() = 0;
-  /// Brings the counters up to date, sends nothing more, and goes when its peer does.
+  /// Brings the counters up to date.
+  virtual void publish() = 0;
+  /// The same, sends nothing more, and goes when its peer does.
   virtual void finish() = 0;
   /// Ends at once.
   virtual void abort() = 0;

@@ -42,6 +42,7 @@ class TcpStream final : public DataStream {
   TcpStream(Shard& shard, Stream stream, TestPtr test, Slot& slot, std::uint64_t written);
   ~TcpStream();
   void start() override;
+  void publish() override;
   void finish() override;
   void abort() override;
   /// Of the service that owns the connection.
@@ -50,7 +51,6 @@ class TcpStream final : public DataStream {
 
  private:
   void pump();
-  void publish();
 
   Shard& shard_;
   Stream stream_;
@@ -66,6 +66,7 @@ class UdpStream final : public DataStream {
   UdpStream(Shard& shard, TestPtr test, Slot& slot);
   ~UdpStream();
   void start() override;
+  void publish() override {}
   void finish() override;
   void abort() override { finish(); }
   const Test& test() const { return *test_; }

@@ -35,7 +35,6 @@ class StreamParty final : public Party {
 }  // namespace
 }  // namespace iperf3
 
-using iperf3::Party;
 using iperf3::Registry;
 using iperf3::ServerControl;
 
@@ -54,10 +53,6 @@ void Iperf3Service::on_open(Stream& s) {
   }
   ++unknown_;
   s.attach(std::make_unique<ServerControl>(*this, s));
-}
-
-void Iperf3Service::on_closed(Stream& s, CloseReason) {
-  if (auto* party = s.session<Party>()) party->on_closed(s);
 }
 
 void Iperf3Service::adopt(Stream& s, const iperf3::Cookie& cookie) {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "engine/iperf3/group.h"
+#include "engine/iperf3/party.h"
 #include "engine/iperf3/traffic.h"
 #include "workers/service.h"
 #include "workers/token_bucket.h"
@@ -18,29 +19,14 @@ namespace iperf3 {
 
 class ServerControl;
 
-/// What a connection of the service is at the moment.
-class Party : public Session {
- public:
-  virtual void on_readable(Stream& s) = 0;
-  virtual void on_writable(Stream&) {}
-  virtual void on_timer(Stream& s) { s.abort(); }
-  virtual void on_peer_closed(Stream& s) { s.shutdown_write(); }
-  virtual void on_closed(Stream&) {}
-};
-
 }  // namespace iperf3
 
-class Iperf3Service final : public Service {
+class Iperf3Service final : public iperf3::PartyService {
  public:
   explicit Iperf3Service(std::shared_ptr<iperf3::Group> group) : group_(std::move(group)) {}
 
   std::string_view name() const override { return "iperf3"; }
   void on_open(Stream& s) override;
-  void on_readable(Stream& s) override { s.session<iperf3::Party>()->on_readable(s); }
-  void on_writable(Stream& s) override { s.session<iperf3::Party>()->on_writable(s); }
-  void on_timer(Stream& s) override { s.session<iperf3::Party>()->on_timer(s); }
-  void on_peer_closed(Stream& s) override { s.session<iperf3::Party>()->on_peer_closed(s); }
-  void on_closed(Stream& s, CloseReason reason) override;
   void on_drain() override;
   bool takes_datagrams() const override { return true; }
   std::optional<DropReason> on_datagram(const Datagram& d) override;

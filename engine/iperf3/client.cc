@@ -1,0 +1,629 @@
+#include "engine/iperf3/client.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "engine/services/discard.h"
+#include "workers/crew.h"
+
+namespace pollux {
+namespace iperf3 {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr Duration kConnectTime = 30s;
+constexpr Duration kAnswerTime = 30s;  ///< for whatever the server says next
+constexpr Duration kLook = 5ms;       ///< between looks at whether all octets are through
+constexpr Duration kLinger = 5s;      ///< for the server's FIN after ours
+
+double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+
+Cookie random_cookie() {
+  std::array<std::uint8_t, Cookie::kSize - 1> entropy;
+  if (getrandom(entropy.data(), entropy.size(), 0) != static_cast<ssize_t>(entropy.size())) {
+    throw std::runtime_error("cannot get randomness from the kernel");
+  }
+  return Cookie::make(entropy);
+}
+
+/// What a server's number means, for those that it is likely to send.
+std::string error_text(std::uint32_t code) {
+  switch (static_cast<ErrorCode>(code)) {
+    case ErrorCode::duration:
+      return "the server refuses a test of that duration";
+    case ErrorCode::streams:
+      return "the server refuses that many streams";
+    case ErrorCode::block_size:
+    case ErrorCode::udp_block_size:
+      return "the server refuses that block size";
+    case ErrorCode::no_message:
+      return "the server got no data for too long";
+    case ErrorCode::duration_expired:
+      return "the server ended the test: it went on past its end";
+    case ErrorCode::receive_parameters:
+      return "the server cannot read the parameters";
+    default:
+      return fmt::format("the server reports error {}", code);
+  }
+}
+
+std::string ended_text(CloseReason reason, bool opened) {
+  if (opened) return "control socket has closed unexpectedly";
+  switch (reason) {
+    case CloseReason::refused:
+      return "unable to connect to server: Connection refused";
+    case CloseReason::unreachable:
+      return "unable to connect to server: No route to host";
+    default:
+      return "unable to connect to server: Connection timed out";
+  }
+}
+
+}  // namespace
+
+/// One test, at home.
+class ClientRun {
+ public:
+  ClientRun(Iperf3ClientService& service, std::uint64_t id, ClientRequest request)
+      : service_(service),
+        id_(id),
+        request_(std::move(request)),
+        test_(std::make_shared<Test>(random_cookie(), service.worker(), request_.server.addr,
+                                     false)),
+        recorder_(*test_),
+        tick_([this](Instant now) { tick(now); }) {
+    test_->parameters = request_.parameters;
+  }
+
+  void connect();
+  void on_open(Stream& s);
+  void on_readable(Stream& s);
+  void on_timeout() { fail("the server does not answer"); }
+  void on_peer_closed() { fail(ended_text(CloseReason::normal, true)); }
+  void on_closed(CloseReason reason);
+  void on_joined();
+  void on_published();
+  void fail(const std::string& why);
+  /// Nobody wants the result any more.
+  void cancel();
+
+ private:
+  enum class Step : std::uint8_t { talking, running, ending, own_results, server_results, error, done };
+
+  bool step(Stream& s);
+  bool on_state(State state);
+  bool read_error(Stream& s);
+  bool read_results(Stream& s);
+  void next_stream();
+  void start_traffic();
+  void tick(Instant now);
+  bool is_over(Instant now) const;
+  void arm_tick(Instant now);
+  void end_traffic(Instant now);
+  void send_results();
+  void report(const Results& theirs);
+  void say(std::string lines);
+  void send(State state);
+  void release();
+  void each_stream(const std::function<void(DataStream&)>& errand);
+
+  Iperf3ClientService& service_;
+  const std::uint64_t id_;
+  ClientRequest request_;
+  TestPtr test_;
+  Recorder recorder_;
+  TaskTimer tick_;
+  std::optional<Stream> control_;
+  Step step_ = Step::talking;
+  bool opened_ = false;
+  std::size_t joined_ = 0;
+  std::size_t unpublished_ = 0;
+  bool omitting_ = false;
+  Instant begun_{};
+  std::uint64_t intervals_ = 0;
+  double elapsed_ = 0;
+  Summary own_;
+  std::vector<StreamResult> results_;
+  MessageReader message_{kMaxResults};
+  std::array<double, 2> cpu_at_start_{};
+  Instant cpu_since_{};
+  std::array<double, 3> cpu_{};  ///< percent: total, user, system
+};
+
+namespace {
+
+class ControlParty final : public Party {
+ public:
+  explicit ControlParty(ClientRun& run) : run_(run) {}
+  void on_open(Stream& s) override { run_.on_open(s); }
+  void on_readable(Stream& s) override { run_.on_readable(s); }
+  void on_timer(Stream&) override { run_.on_timeout(); }
+  void on_peer_closed(Stream&) override { run_.on_peer_closed(); }
+  void on_closed(Stream&, CloseReason reason) override { run_.on_closed(reason); }
+
+ private:
+  ClientRun& run_;
+};
+
+/// What is left of a control connection when its run is over.
+class LingeringParty final : public Party {
+ public:
+  void on_readable(Stream& s) override { discard_input(s); }
+};
+
+class StreamParty final : public Party {
+ public:
+  StreamParty(Iperf3ClientService& service, std::uint64_t id, TestPtr test, Slot& slot)
+      : service_(service), id_(id), test_(std::move(test)), slot_(slot) {}
+  void on_open(Stream& s) override {
+    const Bytes cookie = test_->cookie().octets();
+    s.write(cookie);
+    slot_.flow = {.local = s.local(), .remote = s.remote()};
+    traffic_.emplace(service_.shard_of(), s, test_, slot_, cookie.size());
+    service_.tell(test_->home(), id_, [](ClientRun& run) { run.on_joined(); });
+  }
+  void on_readable(Stream&) override { traffic_->on_readable(); }
+  void on_writable(Stream&) override { traffic_->on_writable(); }
+  void on_peer_closed(Stream&) override { traffic_->on_readable(); }
+  void on_closed(Stream&, CloseReason) override {
+    if (traffic_) return;
+    service_.tell(test_->home(), id_,
+                  [](ClientRun& run) { run.fail("unable to connect stream"); });
+  }
+
+ private:
+  Iperf3ClientService& service_;
+  std::uint64_t id_;
+  TestPtr test_;
+  Slot& slot_;
+  std::optional<TcpStream> traffic_;
+};
+
+}  // namespace
+
+// --- the control connection
+
+void ClientRun::connect() {
+  Shard& shard = service_.shard_of();
+  ConnEntry* e = shard.connect(shard.now(), {}, request_.server, service_);
+  if (e == nullptr) return fail("no address of the server's family, or no port is free");
+  control_.emplace(shard, *e);
+  control_->attach(std::make_unique<ControlParty>(*this));
+  control_->set_nodelay(true);
+  control_->set_timer(shard.now() + kConnectTime);
+  const std::string host = request_.server.addr.to_string();
+  say(fmt::format("Connecting to host {}, port {}\n", host, request_.server.port));
+  if (test_->parameters.reverse) say(fmt::format("Reverse mode, remote host {} is sending\n", host));
+}
+
+void ClientRun::on_open(Stream& s) {
+  opened_ = true;
+  s.set_timer(s.now() + kAnswerTime);
+  if (test_->parameters.udp && test_->parameters.block == 0) {
+    test_->parameters.block = s.info().mss;
+  }
+  s.write(test_->cookie().octets());
+}
+
+void ClientRun::on_readable(Stream& s) {
+  while (step(s)) {
+  }
+}
+
+/// True when there may be more to read. False also when this object is gone.
+bool ClientRun::step(Stream& s) {
+  if (step_ == Step::done) {
+    discard_input(s);
+    return false;
+  }
+  if (step_ == Step::error) return read_error(s);
+  if (step_ == Step::server_results && !message_.complete()) return read_results(s);
+  std::uint8_t octet = 0;
+  if (s.read(MutableBytes(&octet, 1)) == 0) return false;
+  return on_state(static_cast<State>(octet));
+}
+
+bool ClientRun::on_state(State state) {
+  control_->set_timer(control_->now() + kAnswerTime);
+  switch (state) {
+    case State::param_exchange: {
+      const std::string text = framed(to_text(test_->parameters));
+      control_->write(Bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+      return true;
+    }
+    case State::create_streams:
+      next_stream();
+      return true;
+    case State::test_start:
+      return true;
+    case State::test_running:
+      if (step_ == Step::talking) start_traffic();
+      return true;
+    case State::exchange_results:
+      if (step_ == Step::ending) {
+        step_ = Step::own_results;
+        if (unpublished_ == 0) send_results();
+      }
+      return true;
+    case State::display_results:
+      if (step_ != Step::server_results) break;
+      if (const auto theirs = parse_results(message_.text())) {
+        report(*theirs);
+      } else {
+        fail("unable to receive results");
+      }
+      return false;
+    case State::access_denied:
+      fail("the server is busy running a test. try again later");
+      return false;
+    case State::server_terminate:
+      fail("the server has terminated");
+      return false;
+    case State::server_error:
+      step_ = Step::error;
+      return true;
+    default:
+      break;
+  }
+  fail(fmt::format("unknown control message {} from the server", static_cast<int>(state)));
+  return false;
+}
+
+bool ClientRun::read_error(Stream& s) {
+  if (s.readable() < 8) return false;
+  std::array<std::uint8_t, 8> octets;
+  s.read(octets);
+  fail(error_text(load_be32(octets.data())));
+  return false;
+}
+
+bool ClientRun::read_results(Stream& s) {
+  const Slice in = s.peek();
+  if (in.empty()) return false;
+  s.consume(message_.feed(in.bytes()));
+  if (!message_.failed()) return true;
+  fail("unable to receive results");
+  return false;
+}
+
+// --- streams
+
+/// One after the other: the server numbers them as they come.
+void ClientRun::next_stream() {
+  auto slot = std::make_unique<Slot>();
+  slot->joined = test_->slots.size();
+  slot->worker = (service_.worker() + test_->slots.size()) % service_.workers();
+  Slot* const at = slot.get();
+  test_->slots.push_back(std::move(slot));
+  service_.post(at->worker, [id = id_, test = test_, at, server = request_.server](
+                                Iperf3ClientService& there) {
+    there.open_stream(id, test, *at, server);
+  });
+}
+
+void ClientRun::on_joined() {
+  if (step_ != Step::talking) return;
+  if (++joined_ < test_->parameters.streams()) next_stream();
+}
+
+void ClientRun::each_stream(const std::function<void(DataStream&)>& errand) {
+  for (const auto& slot : test_->slots) {
+    service_.post(slot->worker, [test = test_, at = slot.get(), errand](Iperf3ClientService&) {
+      if (at->stream != nullptr) errand(*at->stream);
+    });
+  }
+}
+
+void ClientRun::start_traffic() {
+  if (joined_ != test_->parameters.streams()) return fail("the server starts without all streams");
+  const Instant now = service_.shard_of().now();
+  step_ = Step::running;
+  control_->set_timer(kNever);
+  test_->settle();
+  test_->started = begun_ = cpu_since_ = now;
+  omitting_ = test_->parameters.omit_s != 0;
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  cpu_at_start_ = {static_cast<double>(used.ru_utime.tv_sec) + used.ru_utime.tv_usec / 1e6,
+                   static_cast<double>(used.ru_stime.tv_sec) + used.ru_stime.tv_usec / 1e6};
+  test_->enter(Phase::running);
+  each_stream([](DataStream& s) { s.start(); });
+  say(text::connected(*test_) + text::header(*test_));
+  arm_tick(now);
+}
+
+// --- time
+
+void ClientRun::tick(Instant now) {
+  if (step_ != Step::running) return;
+  const bool over = is_over(now);
+  const Instant next = begun_ + request_.interval * static_cast<std::int64_t>(intervals_ + 1);
+  if (omitting_ && now >= test_->started + std::chrono::seconds(test_->parameters.omit_s)) {
+    const IntervalRow& row = recorder_.interval(in_seconds(now - begun_), true);
+    if (row.end_s - row.start_s > 0.001) say(text::interval(*test_, row));
+    omitting_ = false;
+    begun_ = now;
+    intervals_ = 0;
+    recorder_.end_omission();
+  } else if (over || (request_.interval > Duration::zero() && now >= next)) {
+    ++intervals_;
+    const IntervalRow& row = recorder_.interval(in_seconds(now - begun_), omitting_);
+    if (request_.interval > Duration::zero()) say(text::interval(*test_, row));
+  }
+  if (over) return end_traffic(now);
+  arm_tick(now);
+}
+
+bool ClientRun::is_over(Instant now) const {
+  const Parameters& p = test_->parameters;
+  if (p.bytes == 0 && p.blocks == 0) {
+    return !omitting_ && now >= begun_ + std::chrono::seconds(p.time_s);
+  }
+  const std::uint64_t quota = quota_of(p);
+  return std::all_of(test_->slots.begin(), test_->slots.end(), [&](const auto& slot) {
+    return slot->counters.bytes.get() >= quota;
+  });
+}
+
+void ClientRun::arm_tick(Instant now) {
+  const Parameters& p = test_->parameters;
+  Instant next = kNever;
+  if (request_.interval > Duration::zero()) {
+    next = begun_ + request_.interval * static_cast<std::int64_t>(intervals_ + 1);
+  }
+  if (omitting_) {
+    next = std::min(next, test_->started + std::chrono::seconds(p.omit_s));
+  } else if (p.bytes == 0 && p.blocks == 0) {
+    next = std::min(next, begun_ + std::chrono::seconds(p.time_s));
+  }
+  if (p.bytes != 0 || p.blocks != 0) next = std::min(next, now + kLook);
+  service_.shard_of().arm(tick_, std::max(next, now));
+}
+
+void ClientRun::end_traffic(Instant now) {
+  step_ = Step::ending;
+  elapsed_ = in_seconds(now - begun_);
+  test_->enter(Phase::over);
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const double wall = std::max(in_seconds(now - cpu_since_), 1e-6);
+  const double user = static_cast<double>(used.ru_utime.tv_sec) + used.ru_utime.tv_usec / 1e6;
+  const double system = static_cast<double>(used.ru_stime.tv_sec) + used.ru_stime.tv_usec / 1e6;
+  cpu_[1] = 100 * (user - cpu_at_start_[0]) / wall;
+  cpu_[2] = 100 * (system - cpu_at_start_[1]) / wall;
+  cpu_[0] = cpu_[1] + cpu_[2];
+  unpublished_ = test_->slots.size();
+  for (const auto& slot : test_->slots) {
+    service_.post(slot->worker, [id = id_, test = test_, at = slot.get()](
+                                    Iperf3ClientService& there) {
+      if (at->stream != nullptr) at->stream->publish();
+      there.tell(test->home(), id, [](ClientRun& run) { run.on_published(); });
+    });
+  }
+  control_->set_timer(control_->now() + kAnswerTime);
+  send(State::test_end);
+}
+
+void ClientRun::on_published() {
+  if (--unpublished_ != 0) return;
+  results_ = recorder_.results(elapsed_);
+  own_ = recorder_.summary(elapsed_);
+  if (step_ == Step::own_results) send_results();
+}
+
+void ClientRun::send_results() {
+  const Parameters& p = test_->parameters;
+  Results r;
+  r.cpu_total = cpu_[0];
+  r.cpu_user = cpu_[1];
+  r.cpu_system = cpu_[2];
+  r.sender_has_retransmits = p.reverse ? -1 : p.udp ? 0 : 1;
+  r.streams = results_;
+  const std::string text = framed(to_text(r));
+  control_->write(Bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+  step_ = Step::server_results;
+}
+
+/// Puts the server's counts beside our own and prints; the run is over.
+void ClientRun::report(const Results& theirs) {
+  for (StreamSummary& s : own_.streams) {
+    const auto at = std::find_if(theirs.streams.begin(), theirs.streams.end(),
+                                 [&](const StreamResult& r) { return r.id == s.id; });
+    if (at == theirs.streams.end()) continue;
+    StreamResult r = *at;
+    r.lost -= std::min(r.lost, r.omitted_lost);
+    r.packets -= std::min(r.packets, r.omitted_packets);
+    if (r.seconds <= 0) r.seconds = elapsed_;
+    (s.sender ? s.received : s.sent) = r;
+  }
+  send(State::iperf_done);
+  if (request_.json) {
+    Json j{{"start", start_json(*test_)}, {"intervals", Json::array()}};
+    j["start"]["connecting_to"] = {{"host", request_.server.addr.to_string()},
+                                   {"port", request_.server.port}};
+    for (const IntervalRow& row : recorder_.intervals()) {
+      j["intervals"].push_back(interval_json(*test_, row));
+    }
+    j["end"] = end_json(*test_, own_);
+    j["end"]["cpu_utilization_percent"] = {
+        {"host_total", cpu_[0]},           {"host_user", cpu_[1]},
+        {"host_system", cpu_[2]},          {"remote_total", theirs.cpu_total},
+        {"remote_user", theirs.cpu_user},  {"remote_system", theirs.cpu_system}};
+    if (!theirs.server_output_text.empty()) j["server_output_text"] = theirs.server_output_text;
+    if (!theirs.server_output_json.empty()) {
+      j["server_output_json"] = Json::parse(theirs.server_output_json, nullptr, false);
+    }
+    request_.link->send({{"json", j}});
+  } else {
+    say(text::summary(*test_, own_));
+    if (!theirs.server_output_text.empty()) {
+      say("\nServer output:\n" + theirs.server_output_text + "\n");
+    }
+    say("\niperf Done.\n");
+  }
+  release();
+}
+
+// --- ends
+
+void ClientRun::on_closed(CloseReason reason) {
+  control_.reset();
+  fail(ended_text(reason, opened_));
+}
+
+void ClientRun::fail(const std::string& why) {
+  if (step_ == Step::done) return;
+  request_.link->send({{"error", why}});
+  release();
+}
+
+void ClientRun::cancel() {
+  if (step_ == Step::done) return;
+  if (opened_ && control_) send(State::client_terminate);
+  release();
+}
+
+/// The end of this object: the streams are reset, the control connection has a moment for its FIN.
+void ClientRun::release() {
+  request_.link->finish();
+  test_->enter(Phase::over);
+  for (const auto& slot : test_->slots) {
+    service_.post(slot->worker, [test = test_, at = slot.get()](Iperf3ClientService& there) {
+      if (at->stream != nullptr) at->stream->abort();
+      if (test->parameters.udp) there.close_datagrams(at->flow);
+    });
+  }
+  if (control_) {
+    control_->attach(std::make_unique<LingeringParty>());
+    if (!opened_) control_->abort();
+    control_->shutdown_write();
+    control_->set_timer(control_->now() + kLinger);
+  }
+  // Not now: this may be one of its own callbacks.
+  service_.post(service_.worker(), [id = id_](Iperf3ClientService& s) { s.remove(id); });
+  step_ = Step::done;
+}
+
+void ClientRun::say(std::string lines) {
+  if (!request_.json && !lines.empty()) request_.link->send({{"text", std::move(lines)}});
+}
+
+void ClientRun::send(State state) {
+  const auto octet = static_cast<std::uint8_t>(state);
+  control_->write(Bytes(&octet, 1));
+}
+
+ClientRequest parse_client_request(std::string_view text) {
+  const Json j = Json::parse(text, nullptr, false);
+  if (!j.is_object()) throw std::runtime_error("iperf3 wants a JSON object");
+  ClientRequest r;
+  const auto address = IpAddr::parse(j.value("server", ""));
+  if (!address) throw std::runtime_error("iperf3 wants the address of a server");
+  r.server = {*address, j.value("port", std::uint16_t{5201})};
+  r.json = j.value("json", false);
+  r.interval = std::chrono::duration_cast<Duration>(
+      std::chrono::duration<double>(std::clamp(j.value("interval", 1.0), 0.0, 60.0)));
+  if (r.interval > Duration::zero()) r.interval = std::max<Duration>(r.interval, 100ms);
+  const auto parsed = parse_parameters(j.value("parameters", Json::object()).dump(), 0);
+  if (const auto* refusal = std::get_if<Refusal>(&parsed)) throw std::runtime_error(refusal->why);
+  r.parameters = std::get<Parameters>(parsed);
+  r.parameters.client_version = "pollux " POLLUX_VERSION;
+  return r;
+}
+
+}  // namespace iperf3
+
+using iperf3::ClientRun;
+
+/// A stream of datagrams, before and after the server's greeting.
+struct Iperf3ClientService::DatagramStream {
+  DatagramStream(Shard& shard, std::uint64_t run, const iperf3::TestPtr& of, iperf3::Slot& slot)
+      : id(run), test(of), traffic(shard, of, slot) {}
+  std::uint64_t id;
+  iperf3::TestPtr test;
+  iperf3::UdpStream traffic;
+  bool greeted = false;
+};
+
+Iperf3ClientService::Iperf3ClientService(const Members& members) : members_(members) {}
+Iperf3ClientService::~Iperf3ClientService() = default;
+
+std::size_t Iperf3ClientService::worker() const { return shard().options().worker; }
+
+void Iperf3ClientService::post(std::size_t worker,
+                               std::function<void(Iperf3ClientService&)> errand) {
+  Iperf3ClientService* const member = members_[worker];
+  shard().options().crew->post(worker, [member, errand = std::move(errand)](Shard& there) {
+    member->on_listen(there);
+    errand(*member);
+  });
+}
+
+void Iperf3ClientService::tell(std::size_t home, std::uint64_t id,
+                               std::function<void(ClientRun&)> errand) {
+  post(home, [id, errand = std::move(errand)](Iperf3ClientService& there) {
+    const auto at = there.runs_.find(id);
+    if (at != there.runs_.end()) errand(*at->second);
+  });
+}
+
+void Iperf3ClientService::start(std::uint64_t id, iperf3::ClientRequest request) {
+  auto run = std::make_unique<ClientRun>(*this, id, std::move(request));
+  ClientRun& started = *run;
+  runs_.emplace(id, std::move(run));
+  started.connect();
+}
+
+void Iperf3ClientService::abandon(std::uint64_t id) {
+  const auto at = runs_.find(id);
+  if (at != runs_.end()) at->second->cancel();
+}
+
+void Iperf3ClientService::remove(std::uint64_t id) { runs_.erase(id); }
+
+void Iperf3ClientService::on_drain() {
+  for (const auto& [id, run] : runs_) run->fail("the daemon is ending");
+}
+
+void Iperf3ClientService::open_stream(std::uint64_t id, const iperf3::TestPtr& test,
+                                      iperf3::Slot& slot, const Endpoint& server) {
+  const auto failed = [&] {
+    tell(test->home(), id, [](ClientRun& run) { run.fail("unable to create a new stream"); });
+  };
+  if (!test->parameters.udp) {
+    ConnEntry* e = shard().connect(shard().now(), {}, server, *this);
+    if (e == nullptr) return failed();
+    Stream s(shard(), *e);
+    return s.attach(std::make_unique<iperf3::StreamParty>(*this, id, test, slot));
+  }
+  const auto flow = shard().open_datagrams({}, server, *this);
+  if (!flow) return failed();
+  slot.flow = *flow;
+  datagram_streams_[*flow] = std::make_unique<DatagramStream>(shard(), id, test, slot);
+  std::array<std::uint8_t, 4> greeting;
+  store_be32(greeting.data(), iperf3::kUdpGreeting);
+  shard().send_datagram(*flow, greeting);
+}
+
+std::optional<DropReason> Iperf3ClientService::on_datagram(const Datagram& d) {
+  const auto at = datagram_streams_.find(d.flow);
+  if (at == datagram_streams_.end()) return DropReason::udp_ignored;
+  DatagramStream& s = *at->second;
+  if (s.greeted || d.payload.size() != 4) return s.traffic.on_datagram(d);
+  s.greeted = true;
+  tell(s.test->home(), s.id, [](ClientRun& run) { run.on_joined(); });
+  return std::nullopt;
+}
+
+void Iperf3ClientService::close_datagrams(const FlowKey& flow) {
+  shard().close_datagrams(flow);
+  datagram_streams_.erase(flow);
+}
+
+}  // namespace pollux
