@@ -9,6 +9,7 @@
 
 #include "engine/connect_command.h"
 #include "engine/control_client.h"
+#include "engine/iperf3_command.h"
 #include "engine/show.h"
 #include "engine/target.h"
 
@@ -27,6 +28,7 @@ struct Options {
   bool json = false;
   std::string control = ControlConfig{}.socket;
   std::string target;
+  Iperf3Command iperf3;
   unsigned connect_timeout_s = 0;
 };
 
@@ -35,6 +37,7 @@ struct Commands {
   CLI::App* show;
   CLI::App* top;
   CLI::App* connect;
+  CLI::App* iperf3;
   CLI::App* version;
   CLI::App* help;
 };
@@ -105,6 +108,18 @@ CLI::App* declare_connect(CLI::App& app, Options& o) {
   return connect;
 }
 
+CLI::App* declare_iperf3_client(CLI::App& app, Options& o) {
+  CLI::App* iperf3 =
+      app.add_subcommand("iperf3", "Measure from the engine to an iperf3 server, with its options");
+  declare_iperf3(*iperf3, o.iperf3);
+  add_control(*iperf3, o);
+  iperf3->footer(
+      "The streams are spread over the engine's workers. What is printed is what iperf3 prints.\n\n"
+      "  pollux iperf3 -c 198.18.0.1 -t 5 -P 4\n"
+      "  pollux iperf3 -c 198.18.0.1 -u -b 1G -R -J");
+  return iperf3;
+}
+
 Commands declare(CLI::App& app, Options& o) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 clean end; 1 failure at run time; 2 bad usage or bad configuration.");
@@ -114,6 +129,7 @@ Commands declare(CLI::App& app, Options& o) {
   c.top = app.add_subcommand("top", "Live view of a running daemon; q or Ctrl-C ends it");
   add_control(*c.top, o);
   c.connect = declare_connect(app, o);
+  c.iperf3 = declare_iperf3_client(app, o);
   c.version = app.add_subcommand("version", "Print the version");
   c.help = app.add_subcommand("help", "Print this help");
   return c;
@@ -148,6 +164,11 @@ int dispatch(const CLI::App& app, const Commands& c, const Options& o,
   if (c.show->parsed()) return show(o, out);
   if (c.top->parsed()) return run_top(o.control, out);
   if (c.connect->parsed()) return run_connect({o.control, o.target, o.connect_timeout_s}, err);
+  if (c.iperf3->parsed()) {
+    Iperf3Command command = o.iperf3;
+    command.control = o.control;
+    return run_iperf3(command, out, err);
+  }
   if (c.version->parsed()) {
     out << "pollux " << POLLUX_VERSION << '\n';
   } else {

@@ -109,6 +109,7 @@ RuntimeOptions runtime_options(const Config& c, SegmentTrace* trace) {
 }
 
 constexpr std::string_view kConnect = "connect ";
+constexpr std::string_view kIperf3 = "iperf3 ";
 constexpr unsigned kMaxConnectTime = 3600;  // seconds
 
 ConnectRequest parse_connect(std::string_view words) {
@@ -229,6 +230,7 @@ class ControlLoop {
     if (command == "show queues") return reporter_.queues();
     if (command == "show config") return to_json(config_);
     if (command.starts_with(kConnect)) return connect(request);
+    if (command.starts_with(kIperf3)) return iperf3(request);
     throw std::runtime_error("unknown command: " + std::string(command));
   }
 
@@ -242,6 +244,17 @@ class ControlLoop {
     const std::size_t worker = id % runtime_.workers();
     r.link = request.open_session([this, worker, id] { runtime_.abandon(worker, id); });
     runtime_.connect(worker, id, std::move(r));
+    return nullptr;
+  }
+
+  /// "iperf3 JSON": measures from the engine, see parse_client_request().
+  json iperf3(ControlRequest& request) {
+    auto r = pollux::iperf3::parse_client_request(request.command().substr(kIperf3.size()));
+    if (draining_) throw std::runtime_error("the daemon is ending");
+    const std::uint64_t id = ++connects_;
+    const std::size_t worker = id % runtime_.workers();
+    r.link = request.open_session([this, worker, id] { runtime_.abandon(worker, id); });
+    runtime_.run_iperf3(worker, id, std::move(r));
     return nullptr;
   }
 

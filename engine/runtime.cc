@@ -87,6 +87,8 @@ void Runtime::make_lane(std::size_t i) {
   lane.worker = std::make_unique<Worker>(options_.worker, *lane.shard, *lane.inbox, *lane.sleeper,
                                          &monotonic_now);
   lane.worker->set_event_source(lane.host);
+  lane.iperf3_client = std::make_unique<Iperf3ClientService>(iperf3_clients_);
+  iperf3_clients_.push_back(lane.iperf3_client.get());
 }
 
 void Runtime::make_services() {
@@ -186,13 +188,26 @@ void Runtime::connect(std::size_t i, std::uint64_t id, ConnectRequest request) {
   });
 }
 
+void Runtime::run_iperf3(std::size_t i, std::uint64_t id, iperf3::ClientRequest request) {
+  post(i, [&service = *lanes_[i]->iperf3_client, id, request](Shard& shard) {
+    service.on_listen(shard);
+    service.start(id, request);
+  });
+}
+
 void Runtime::abandon(std::size_t i, std::uint64_t id) {
-  post(i, [&service = lanes_[i]->connect, id](Shard&) { service.abandon(id, monotonic_now()); });
+  post(i, [&lane = *lanes_[i], id](Shard&) {
+    lane.connect.abandon(id, monotonic_now());
+    lane.iperf3_client->abandon(id);
+  });
 }
 
 void Runtime::begin_drain() {
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
-    post(i, [](Shard& s) { s.begin_drain(monotonic_now()); });
+    post(i, [&lane = *lanes_[i]](Shard& s) {
+      lane.iperf3_client->on_drain();
+      s.begin_drain(monotonic_now());
+    });
   }
 }
 

@@ -15,6 +15,7 @@
 #include "engine/cpus.h"
 #include "engine/event_sleeper.h"
 #include "engine/host_poller.h"
+#include "engine/iperf3/client.h"
 #include "engine/rx_stage.h"
 #include "engine/services/connect.h"
 #include "engine/services/factory.h"
@@ -72,7 +73,9 @@ class Runtime final : private Crew {
   /// Opens a connection from worker `i`; what becomes of it is told by the request's link. Never
   /// waits. `id` is of the caller's choice, for abandon().
   void connect(std::size_t i, std::uint64_t id, ConnectRequest request);
-  /// Whoever asked for connection `id` of worker `i` is gone.
+  /// Runs an iperf3 test with worker `i` at home, in the same way.
+  void run_iperf3(std::size_t i, std::uint64_t id, iperf3::ClientRequest request);
+  /// Whoever asked for connection or test `id` of worker `i` is gone.
   void abandon(std::size_t i, std::uint64_t id);
 
   std::size_t workers() const { return lanes_.size(); }
@@ -95,6 +98,7 @@ class Runtime final : private Crew {
     std::unique_ptr<WorkerInbox> inbox;
     std::vector<std::unique_ptr<Service>> services;
     ConnectService connect{host};
+    std::unique_ptr<Iperf3ClientService> iperf3_client;
     std::unique_ptr<Shard> shard;
     std::unique_ptr<Worker> worker;
     std::thread thread;
@@ -110,6 +114,7 @@ class Runtime final : private Crew {
   std::unique_ptr<TunDevice> device_;
   // Buffers in the shards are the stages' pools': stages are destroyed last.
   std::vector<std::unique_ptr<RxStage>> stages_;
+  Iperf3ClientService::Members iperf3_clients_;  ///< of the lanes
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::unique_ptr<EventSleeper> rx_sleeper_;
   std::thread rx_thread_;

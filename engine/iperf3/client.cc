@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "engine/iperf3/cpu_usage.h"
 #include "engine/services/discard.h"
 #include "workers/crew.h"
 
@@ -19,8 +19,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr Duration kConnectTime = 30s;
 constexpr Duration kAnswerTime = 30s;  ///< for whatever the server says next
-constexpr Duration kLook = 5ms;       ///< between looks at whether all octets are through
-constexpr Duration kLinger = 5s;      ///< for the server's FIN after ours
+constexpr Duration kLook = 5ms;        ///< between looks at whether all octets are through
+constexpr Duration kLinger = 5s;       ///< for the server's FIN after ours
 
 double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
 
@@ -74,8 +74,8 @@ class ClientRun {
       : service_(service),
         id_(id),
         request_(std::move(request)),
-        test_(std::make_shared<Test>(random_cookie(), service.worker(), request_.server.addr,
-                                     false)),
+        test_(
+            std::make_shared<Test>(random_cookie(), service.worker(), request_.server.addr, false)),
         recorder_(*test_),
         tick_([this](Instant now) { tick(now); }) {
     test_->parameters = request_.parameters;
@@ -94,7 +94,15 @@ class ClientRun {
   void cancel();
 
  private:
-  enum class Step : std::uint8_t { talking, running, ending, own_results, server_results, error, done };
+  enum class Step : std::uint8_t {
+    talking,
+    running,
+    ending,
+    own_results,
+    server_results,
+    error,
+    done
+  };
 
   bool step(Stream& s);
   bool on_state(State state);
@@ -131,9 +139,8 @@ class ClientRun {
   Summary own_;
   std::vector<StreamResult> results_;
   MessageReader message_{kMaxResults};
-  std::array<double, 2> cpu_at_start_{};
-  Instant cpu_since_{};
-  std::array<double, 3> cpu_{};  ///< percent: total, user, system
+  CpuUsage cpu_;
+  CpuUsage::Percent used_;
 };
 
 namespace {
@@ -173,8 +180,7 @@ class StreamParty final : public Party {
   void on_peer_closed(Stream&) override { traffic_->on_readable(); }
   void on_closed(Stream&, CloseReason) override {
     if (traffic_) return;
-    service_.tell(test_->home(), id_,
-                  [](ClientRun& run) { run.fail("unable to connect stream"); });
+    service_.tell(test_->home(), id_, [](ClientRun& run) { run.fail("unable to connect stream"); });
   }
 
  private:
@@ -199,7 +205,8 @@ void ClientRun::connect() {
   control_->set_timer(shard.now() + kConnectTime);
   const std::string host = request_.server.addr.to_string();
   say(fmt::format("Connecting to host {}, port {}\n", host, request_.server.port));
-  if (test_->parameters.reverse) say(fmt::format("Reverse mode, remote host {} is sending\n", host));
+  if (test_->parameters.reverse)
+    say(fmt::format("Reverse mode, remote host {} is sending\n", host));
 }
 
 void ClientRun::on_open(Stream& s) {
@@ -301,10 +308,10 @@ void ClientRun::next_stream() {
   slot->worker = (service_.worker() + test_->slots.size()) % service_.workers();
   Slot* const at = slot.get();
   test_->slots.push_back(std::move(slot));
-  service_.post(at->worker, [id = id_, test = test_, at, server = request_.server](
-                                Iperf3ClientService& there) {
-    there.open_stream(id, test, *at, server);
-  });
+  service_.post(at->worker,
+                [id = id_, test = test_, at, server = request_.server](Iperf3ClientService& there) {
+                  there.open_stream(id, test, *at, server);
+                });
 }
 
 void ClientRun::on_joined() {
@@ -326,12 +333,9 @@ void ClientRun::start_traffic() {
   step_ = Step::running;
   control_->set_timer(kNever);
   test_->settle();
-  test_->started = begun_ = cpu_since_ = now;
+  test_->started = begun_ = now;
   omitting_ = test_->parameters.omit_s != 0;
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  cpu_at_start_ = {static_cast<double>(used.ru_utime.tv_sec) + used.ru_utime.tv_usec / 1e6,
-                   static_cast<double>(used.ru_stime.tv_sec) + used.ru_stime.tv_usec / 1e6};
+  cpu_.start(now);
   test_->enter(Phase::running);
   each_stream([](DataStream& s) { s.start(); });
   say(text::connected(*test_) + text::header(*test_));
@@ -366,9 +370,8 @@ bool ClientRun::is_over(Instant now) const {
     return !omitting_ && now >= begun_ + std::chrono::seconds(p.time_s);
   }
   const std::uint64_t quota = quota_of(p);
-  return std::all_of(test_->slots.begin(), test_->slots.end(), [&](const auto& slot) {
-    return slot->counters.bytes.get() >= quota;
-  });
+  return std::all_of(test_->slots.begin(), test_->slots.end(),
+                     [&](const auto& slot) { return slot->counters.bytes.get() >= quota; });
 }
 
 void ClientRun::arm_tick(Instant now) {
@@ -390,21 +393,14 @@ void ClientRun::end_traffic(Instant now) {
   step_ = Step::ending;
   elapsed_ = in_seconds(now - begun_);
   test_->enter(Phase::over);
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  const double wall = std::max(in_seconds(now - cpu_since_), 1e-6);
-  const double user = static_cast<double>(used.ru_utime.tv_sec) + used.ru_utime.tv_usec / 1e6;
-  const double system = static_cast<double>(used.ru_stime.tv_sec) + used.ru_stime.tv_usec / 1e6;
-  cpu_[1] = 100 * (user - cpu_at_start_[0]) / wall;
-  cpu_[2] = 100 * (system - cpu_at_start_[1]) / wall;
-  cpu_[0] = cpu_[1] + cpu_[2];
+  used_ = cpu_.until(now);
   unpublished_ = test_->slots.size();
   for (const auto& slot : test_->slots) {
-    service_.post(slot->worker, [id = id_, test = test_, at = slot.get()](
-                                    Iperf3ClientService& there) {
-      if (at->stream != nullptr) at->stream->publish();
-      there.tell(test->home(), id, [](ClientRun& run) { run.on_published(); });
-    });
+    service_.post(slot->worker,
+                  [id = id_, test = test_, at = slot.get()](Iperf3ClientService& there) {
+                    if (at->stream != nullptr) at->stream->publish();
+                    there.tell(test->home(), id, [](ClientRun& run) { run.on_published(); });
+                  });
   }
   control_->set_timer(control_->now() + kAnswerTime);
   send(State::test_end);
@@ -420,9 +416,9 @@ void ClientRun::on_published() {
 void ClientRun::send_results() {
   const Parameters& p = test_->parameters;
   Results r;
-  r.cpu_total = cpu_[0];
-  r.cpu_user = cpu_[1];
-  r.cpu_system = cpu_[2];
+  r.cpu_total = used_.total;
+  r.cpu_user = used_.user;
+  r.cpu_system = used_.system;
   r.sender_has_retransmits = p.reverse ? -1 : p.udp ? 0 : 1;
   r.streams = results_;
   const std::string text = framed(to_text(r));
@@ -452,9 +448,9 @@ void ClientRun::report(const Results& theirs) {
     }
     j["end"] = end_json(*test_, own_);
     j["end"]["cpu_utilization_percent"] = {
-        {"host_total", cpu_[0]},           {"host_user", cpu_[1]},
-        {"host_system", cpu_[2]},          {"remote_total", theirs.cpu_total},
-        {"remote_user", theirs.cpu_user},  {"remote_system", theirs.cpu_system}};
+        {"host_total", used_.total},      {"host_user", used_.user},
+        {"host_system", used_.system},    {"remote_total", theirs.cpu_total},
+        {"remote_user", theirs.cpu_user}, {"remote_system", theirs.cpu_system}};
     if (!theirs.server_output_text.empty()) j["server_output_text"] = theirs.server_output_text;
     if (!theirs.server_output_json.empty()) {
       j["server_output_json"] = Json::parse(theirs.server_output_json, nullptr, false);

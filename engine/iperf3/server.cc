@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -20,10 +19,6 @@ constexpr Duration kDrainStep = 5ms;
 constexpr Duration kDrainTime = 1s;
 
 double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
-double in_seconds(const timeval& t) {
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
-}
-
 std::string describe(const Parameters& p) {
   const char* const direction = p.bidirectional ? "both ways" : p.reverse ? "to it" : "from it";
   std::string end = fmt::format("{} s", p.time_s);
@@ -195,7 +190,7 @@ void ServerControl::start_traffic() {
   test_->started = begun_ = last_data_ = now;
   omitting_ = p.omit_s != 0;
   recorder_.emplace(*test_);
-  cpu_ = cpu(now);
+  cpu_.start(now);
   step_ = Step::running;
   test_->enter(Phase::running);
   for (const auto& slot : test_->slots) {
@@ -315,12 +310,11 @@ void ServerControl::send_results() {
   const Parameters& p = test_->parameters;
   const double elapsed = in_seconds(std::max(ended_, last_data_) - begun_);
   const bool sends = p.reverse || p.bidirectional;
-  const Cpu used = cpu(now);
-  const double wall = std::max(in_seconds(now - cpu_.at), 1e-6);
+  const CpuUsage::Percent used = cpu_.until(now);
   Results r;
-  r.cpu_user = 100 * (used.user_s - cpu_.user_s) / wall;
-  r.cpu_system = 100 * (used.system_s - cpu_.system_s) / wall;
-  r.cpu_total = r.cpu_user + r.cpu_system;
+  r.cpu_total = used.total;
+  r.cpu_user = used.user;
+  r.cpu_system = used.system;
   r.sender_has_retransmits = !sends ? -1 : p.udp ? 0 : 1;
   if (!p.udp) {
     const auto fallback = tcp::to_string(service_.congestion_control().value_or(
@@ -461,11 +455,5 @@ std::uint64_t ServerControl::received() const {
 }
 
 double ServerControl::seconds(Instant now) const { return in_seconds(now - begun_); }
-
-ServerControl::Cpu ServerControl::cpu(Instant now) {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  return {.user_s = in_seconds(used.ru_utime), .system_s = in_seconds(used.ru_stime), .at = now};
-}
 
 }  // namespace pollux::iperf3

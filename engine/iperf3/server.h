@@ -4,6 +4,7 @@
 //                 │  refused: server_error            │ client_terminate, reset, time-out: over
 #pragma once
 
+#include "engine/iperf3/cpu_usage.h"
 #include "engine/iperf3/report.h"
 #include "engine/services/iperf3.h"
 
@@ -88,12 +89,7 @@ class ServerControl final : public Party {
   bool omitting_ = false;
   std::size_t unfinished_ = 0;  ///< streams whose last word is out
   std::string congestion_;
-  struct Cpu {
-    double user_s = 0, system_s = 0;
-    Instant at{};
-  };
-  static Cpu cpu(Instant now);
-  Cpu cpu_{};
+  CpuUsage cpu_;
 };
 
 }  // namespace pollux::iperf3

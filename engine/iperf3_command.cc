@@ -1,0 +1,159 @@
+#include "engine/iperf3_command.h"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ostream>
+#include <stdexcept>
+
+#include "engine/control_client.h"
+#include "proto/base/addr.h"
+
+namespace pollux::engine {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// "10M": a number and K, M, G or T, in powers of `base`.
+std::optional<std::uint64_t> scaled(const std::string& text, double base) {
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc{} || !(number >= 0)) return std::nullopt;
+  const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
+  constexpr std::string_view kUnits = "KMGT";
+  if (unit.size() > 1) return std::nullopt;
+  if (!unit.empty()) {
+    const auto power = kUnits.find(static_cast<char>(std::toupper(unit[0])));
+    if (power == std::string_view::npos) return std::nullopt;
+    number *= std::pow(base, static_cast<double>(power + 1));
+  }
+  if (number > 1e18) return std::nullopt;
+  return static_cast<std::uint64_t>(number);
+}
+
+CLI::Validator number_of(double base) {
+  return CLI::Validator(
+      [base](std::string& text) {
+        return scaled(text, base) ? std::string() : "expected a number such as 10M, got " + text;
+      },
+      "N[KMGT]");
+}
+
+/// The number of a type of service, as iperf3 takes it: 32, 0x20 or 040.
+std::optional<unsigned> tos_of(const std::string& text) {
+  try {
+    std::size_t used = 0;
+    const unsigned long v = std::stoul(text, &used, 0);
+    if (used == text.size() && v <= 255) return static_cast<unsigned>(v);
+  } catch (const std::exception&) {
+  }
+  return std::nullopt;
+}
+
+Json parameters_of(const Iperf3Command& c) {
+  Json p{{c.udp ? "udp" : "tcp", true}, {"omit", c.omit_s}, {"parallel", c.parallel}};
+  p["num"] = c.bytes.empty() ? 0 : scaled(c.bytes, 1024).value();
+  p["blockcount"] = c.blocks.empty() ? 0 : scaled(c.blocks, 1024).value();
+  const bool timed = p["num"] == 0 && p["blockcount"] == 0;
+  p["time"] = timed ? static_cast<std::uint64_t>(std::ceil(c.time_s)) : 0;
+  if (!c.block.empty()) p["len"] = scaled(c.block, 1024).value();
+  if (!c.rate.empty()) p["bandwidth"] = scaled(c.rate, 1000).value();
+  if (!c.tos.empty()) p["TOS"] = tos_of(c.tos).value();
+  p["reverse"] = c.reverse;
+  p["bidirectional"] = c.bidirectional;
+  p["nodelay"] = c.nodelay;
+  p["get_server_output"] = c.get_server_output ? 1 : 0;
+  p["udp_counters_64bit"] = c.wide_counters ? 1 : 0;
+  if (!c.congestion.empty()) p["congestion"] = c.congestion;
+  if (!c.title.empty()) p["title"] = c.title;
+  if (!c.extra_data.empty()) p["extra_data"] = c.extra_data;
+  return p;
+}
+
+std::string address_mistake(const std::string& text) {
+  return IpAddr::parse(text) ? "" : "expected an address, got " + text;
+}
+
+int report_error(const Iperf3Command& c, const std::string& what, std::ostream& out,
+                 std::ostream& err) {
+  if (c.json) {
+    out << Json{{"error", "error - " + what}}.dump(2) << std::endl;
+  } else {
+    err << "iperf3: error - " << what << std::endl;
+  }
+  return 1;
+}
+
+}  // namespace
+
+void declare_iperf3(CLI::App& app, Iperf3Command& c) {
+  app.add_option("-c,--client", c.server, "Address of the iperf3 server")
+      ->type_name("ADDR")
+      ->required()
+      ->check(address_mistake);
+  app.add_option("-p,--port", c.port, "Its port")->capture_default_str();
+  app.add_flag("-u,--udp", c.udp, "UDP instead of TCP");
+  auto* time = app.add_option("-t,--time", c.time_s, "Seconds to send for")
+                   ->check(CLI::Range(1.0, 86400.0))
+                   ->capture_default_str();
+  auto* bytes = app.add_option("-n,--bytes", c.bytes, "Octets to send, instead of -t")
+                    ->check(number_of(1024))
+                    ->excludes(time);
+  app.add_option("-k,--blockcount", c.blocks, "Blocks to send, instead of -t or -n")
+      ->check(number_of(1024))
+      ->excludes(time)
+      ->excludes(bytes);
+  app.add_option("-l,--length", c.block, "Octets of a write, or of a datagram")
+      ->check(number_of(1024));
+  app.add_option("-b,--bitrate", c.rate,
+                 "Bits per second of each stream; 0 is any (the default of TCP; 1M of UDP)")
+      ->check(number_of(1000));
+  app.add_option("-P,--parallel", c.parallel, "Streams")->check(CLI::Range(1U, 128U));
+  app.add_option("-O,--omit", c.omit_s, "Seconds at the start that do not count")
+      ->check(CLI::Range(0U, 600U));
+  app.add_option("-i,--interval", c.interval_s, "Seconds between reports; 0: only at the end")
+      ->check(CLI::Range(0.0, 60.0))
+      ->capture_default_str();
+  auto* reverse = app.add_flag("-R,--reverse", c.reverse, "The server sends");
+  app.add_flag("--bidir", c.bidirectional, "Both send")->excludes(reverse);
+  app.add_flag("-N,--no-delay", c.nodelay, "No Nagle algorithm");
+  app.add_option("-C,--congestion", c.congestion, "Congestion control, of both ends");
+  app.add_option("-S,--tos", c.tos, "Type of service, as 0x20 or 32")
+      ->check([](const std::string& text) {
+        return tos_of(text) ? std::string() : "expected 0..255, got " + text;
+      });
+  app.add_flag("-J,--json", c.json, "One JSON document at the end");
+  app.add_flag("--get-server-output", c.get_server_output, "Print the server's report too");
+  app.add_flag("--udp-counters-64bit", c.wide_counters, "64-bit numbers in datagrams");
+  app.add_option("-T,--title", c.title, "Prefix for every line");
+  app.add_option("--extra-data", c.extra_data, "Goes into the JSON");
+}
+
+int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
+  const Json request{{"server", c.server},
+                     {"port", c.port},
+                     {"parameters", parameters_of(c)},
+                     {"interval", c.interval_s},
+                     {"json", c.json}};
+  ControlCall call(c.control, "iperf3 " + request.dump());
+  try {
+    while (const auto line = call.next()) {
+      if (line->contains("json")) {
+        Json report = (*line)["json"];
+        if (!c.title.empty()) report["title"] = c.title;
+        if (!c.extra_data.empty()) report["extra_data"] = c.extra_data;
+        out << report.dump(2) << std::endl;
+      } else {
+        out << line->value("text", "") << std::flush;
+      }
+    }
+  } catch (const std::runtime_error& e) {
+    return report_error(c, e.what(), out, err);
+  }
+  return 0;
+}
+
+}  // namespace pollux::engine

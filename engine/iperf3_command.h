@@ -1,0 +1,40 @@
+// `pollux iperf3 -c`: measures from a running engine to an iperf3 server.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <iosfwd>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace pollux::engine {
+
+/// The options of iperf3 that there are, as they are given.
+struct Iperf3Command {
+  std::string control;  ///< path of the daemon's control socket
+  std::string server;   ///< address
+  std::uint16_t port = 5201;
+  bool udp = false;
+  double time_s = 10;
+  std::string bytes, blocks;  ///< "": none
+  std::string block, rate;    ///< "": the default
+  unsigned parallel = 1;
+  unsigned omit_s = 0;
+  double interval_s = 1;
+  bool reverse = false, bidirectional = false, nodelay = false, json = false;
+  bool get_server_output = false, wide_counters = false;
+  std::string tos, congestion, title, extra_data;
+};
+
+/// Declares the options on `app`.
+void declare_iperf3(CLI::App& app, Iperf3Command& command);
+
+/// Prints what iperf3 prints: its text as it comes, or its JSON at the end. 0, or 1 with one line
+/// on `err` (in the JSON's `error` where that is asked for). Throws std::runtime_error when no
+/// daemon can be asked.
+int run_iperf3(const Iperf3Command& command, std::ostream& out, std::ostream& err);
+
+}  // namespace pollux::engine
