@@ -77,6 +77,28 @@ std::string address_mistake(const std::string& text) {
   return IpAddr::parse(text) ? "" : "expected an address, got " + text;
 }
 
+/// The daemon's members in the order of iperf3.
+Json in_order(const nlohmann::json& report, const Iperf3Command& c) {
+  Json out;
+  if (!c.title.empty()) out["title"] = c.title;
+  for (const char* name : {"start", "intervals", "end"}) out[name] = report.value(name, Json());
+  for (const auto& [name, value] : report.items()) out[name] = value;
+  if (!c.extra_data.empty()) out["extra_data"] = c.extra_data;
+  return out;
+}
+
+/// `text`, whole lines, with the title in front of each, as iperf3 has it.
+std::string titled(const std::string& text, const std::string& title) {
+  if (title.empty()) return text;
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size() - 1) + 1;
+    out += title + ":  " + text.substr(at, end - at);
+    at = end;
+  }
+  return out;
+}
+
 int report_error(const Iperf3Command& c, const std::string& what, std::ostream& out,
                  std::ostream& err) {
   if (c.json) {
@@ -142,12 +164,9 @@ int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
   try {
     while (const auto line = call.next()) {
       if (line->contains("json")) {
-        Json report = (*line)["json"];
-        if (!c.title.empty()) report["title"] = c.title;
-        if (!c.extra_data.empty()) report["extra_data"] = c.extra_data;
-        out << report.dump(2) << std::endl;
+        out << in_order((*line)["json"], c).dump(2) << std::endl;
       } else {
-        out << line->value("text", "") << std::flush;
+        out << titled(line->value("text", ""), c.title) << std::flush;
       }
     }
   } catch (const std::runtime_error& e) {

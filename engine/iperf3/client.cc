@@ -109,7 +109,7 @@ class ClientRun {
   bool read_error(Stream& s);
   bool read_results(Stream& s);
   void next_stream();
-  void start_traffic();
+  bool start_traffic();
   void tick(Instant now);
   bool is_over(Instant now) const;
   void arm_tick(Instant now);
@@ -130,6 +130,7 @@ class ClientRun {
   std::optional<Stream> control_;
   Step step_ = Step::talking;
   bool opened_ = false;
+  bool told_to_run_ = false;
   std::size_t joined_ = 0;
   std::size_t unpublished_ = 0;
   bool omitting_ = false;
@@ -250,8 +251,11 @@ bool ClientRun::on_state(State state) {
     case State::test_start:
       return true;
     case State::test_running:
-      if (step_ == Step::talking) start_traffic();
-      return true;
+      // What a stream's worker has to tell of the last one may come a moment later.
+      told_to_run_ = true;
+      if (test_->slots.size() == test_->parameters.streams()) return start_traffic();
+      fail("the server starts without all streams");
+      return false;
     case State::exchange_results:
       if (step_ == Step::ending) {
         step_ = Step::own_results;
@@ -316,7 +320,8 @@ void ClientRun::next_stream() {
 
 void ClientRun::on_joined() {
   if (step_ != Step::talking) return;
-  if (++joined_ < test_->parameters.streams()) next_stream();
+  if (++joined_ < test_->parameters.streams()) return next_stream();
+  start_traffic();
 }
 
 void ClientRun::each_stream(const std::function<void(DataStream&)>& errand) {
@@ -327,8 +332,10 @@ void ClientRun::each_stream(const std::function<void(DataStream&)>& errand) {
   }
 }
 
-void ClientRun::start_traffic() {
-  if (joined_ != test_->parameters.streams()) return fail("the server starts without all streams");
+/// Once the server has said so and all streams are there. Always true: there may be more to read.
+bool ClientRun::start_traffic() {
+  if (step_ != Step::talking || !told_to_run_ || joined_ != test_->parameters.streams())
+    return true;
   const Instant now = service_.shard_of().now();
   step_ = Step::running;
   control_->set_timer(kNever);
@@ -340,6 +347,7 @@ void ClientRun::start_traffic() {
   each_stream([](DataStream& s) { s.start(); });
   say(text::connected(*test_) + text::header(*test_));
   arm_tick(now);
+  return true;
 }
 
 // --- time

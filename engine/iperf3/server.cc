@@ -152,12 +152,12 @@ bool ServerControl::read_state(Stream& s) {
   const auto state = static_cast<State>(octet);
   if (state == State::client_terminate) {
     spdlog::info("iperf3: {} ended its test early", s.remote().to_string());
-    end(Step::done);
+    end();
   } else if (state == State::test_end && step_ == Step::running) {
     end_traffic(s.now());
   } else if (step_ == Step::running || step_ == Step::gathering || step_ == Step::queued) {
     service_.complain(s.remote(), fmt::format("says {} in the middle of a test", int{octet}));
-    end(Step::done);
+    end();
   }
   return true;
 }
@@ -337,7 +337,7 @@ void ServerControl::send_results() {
   send(framed(to_text(r)));
   send(State::display_results);
   step_ = Step::done;
-  release(false);
+  release(Streams::left);
   stream_.set_timer(stream_.now() + kResultsTime);
 }
 
@@ -362,7 +362,7 @@ void ServerControl::on_timer(Stream& s) {
   if (step_ == Step::done) return s.abort();
   if (step_ == Step::cookie || step_ == Step::parameters) {
     service_.complain(s.remote(), "connected and said nothing for 10 s");
-    return end(Step::done);
+    return end();
   }
   if (step_ == Step::queued) {
     return refuse({ErrorCode::stream_connect, "other UDP tests of this address are beginning"});
@@ -375,18 +375,18 @@ void ServerControl::on_peer_closed(Stream& s) {
   if (step_ == Step::running || step_ == Step::draining) {
     spdlog::info("iperf3: {} closed its control connection", s.remote().to_string());
   }
-  end(Step::done);
+  end();
 }
 
 void ServerControl::on_closed(Stream&, CloseReason) {
   if (step_ == Step::cookie) --service_.unknown_;
-  if (step_ != Step::done) release(true);
+  if (step_ != Step::done) release(Streams::aborted);
 }
 
 void ServerControl::terminate() {
   if (step_ == Step::cookie || step_ == Step::done) return;
   send(State::server_terminate);
-  end(Step::done);
+  end(Streams::finished);  // a reset would be all that the client says of it
 }
 
 void ServerControl::refuse(const Refusal& refusal) {
@@ -396,38 +396,38 @@ void ServerControl::refuse(const Refusal& refusal) {
   store_be32(reinterpret_cast<std::uint8_t*>(&message[1]),
              static_cast<std::uint32_t>(refusal.code));
   send({message.data(), message.size()});
-  end(Step::done);
+  end();
 }
 
 void ServerControl::deny(const std::string& why) {
   service_.complain(stream_.remote(), "is denied: " + why);
   send(State::access_denied);
-  end(Step::done);
+  end();
 }
 
 /// Whatever it was, it is over: our FIN, and a while for the client's.
-void ServerControl::end(Step last) {
+void ServerControl::end(Streams streams) {
   if (step_ == Step::cookie) --service_.unknown_;
-  if (step_ != Step::done) release(true);
-  step_ = last;
+  if (step_ != Step::done) release(streams);
+  step_ = Step::done;
   discard_input(stream_);
   stream_.shutdown_write();
   stream_.set_timer(stream_.now() + kLinger);
 }
 
 /// The test is nobody's any more.
-void ServerControl::release(bool abort_streams) {
+void ServerControl::release(Streams streams) {
   if (!test_) return;
   service_.shard_of().arm(tick_, kNever);
   test_->enter(Phase::over);
   Registry& registry = service_.group().registry;
   registry.close(test_);  // nobody joins from here on
   for (const auto& slot : test_->slots) {
-    service_.post(slot->worker,
-                  [test = test_, at = slot.get(), abort_streams](Iperf3Service& there) {
-                    if (abort_streams && at->stream != nullptr) at->stream->abort();
-                    if (test->parameters.udp) there.forget(at->flow);
-                  });
+    service_.post(slot->worker, [test = test_, at = slot.get(), streams](Iperf3Service& there) {
+      if (at->stream != nullptr && streams == Streams::aborted) at->stream->abort();
+      if (at->stream != nullptr && streams == Streams::finished) at->stream->finish();
+      if (test->parameters.udp) there.forget(at->flow);
+    });
   }
   registry.end(test_);
   service_.remove_control(test_->cookie());

@@ -68,8 +68,10 @@ class ServerControl final : public Party {
   void send(std::string_view octets);
   void refuse(const Refusal& refusal);
   void deny(const std::string& why);
-  void end(Step last);
-  void release(bool abort_streams);
+  /// What becomes of the streams of a test that is over.
+  enum class Streams : std::uint8_t { left, finished, aborted };
+  void end(Streams streams = Streams::aborted);
+  void release(Streams streams);
   std::uint64_t received() const;
   double seconds(Instant now) const;
 

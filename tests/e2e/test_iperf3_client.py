@@ -1,0 +1,182 @@
+"""`pollux iperf3 -c`: from the engine to the kernel's own iperf3 server."""
+
+import json
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+import unittest
+
+import harness
+from harness import BINARY, HOST, HOST6, LabCase, wait_until
+
+VERSION = harness.sh("iperf3", "--version", check=False).split("\n")[0].split(" (")[0]
+
+
+class ToTheKernel(LabCase):
+    settings = {"engine.workers": 2, "engine.rx": "inline"}
+    services = []
+    cells = ["-n 8M", "-n 8M -R", "-t 1", "-t 1 -R", "-t 1 --bidir", "-n 8M -P 4", "-t 1 -P 4 -R",
+             "-k 20", "-t 1 -l 4K", "-t 1 -N -S 0x20", "-t 1 -C reno", "-t 1 -b 20M",
+             "-t 1 -O 1", "-t 1 -i 0.25", "-u -t 1 -b 20M", "-u -t 1 -b 20M -R",
+             "-u -t 1 -b 10M --bidir", "-u -t 1 -b 5M -P 3", "-u -t 1 -b 20M -l 500",
+             "-u -t 1 -b 20M --udp-counters-64bit", "-u -n 400K"]
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.lab.start("iperf3", "-s", "-J", stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        wait_until(lambda: ":5201" in cls.lab.run("ss", "-Hltn"), what="iperf3 -s")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.terminate()
+        cls.server.wait()
+        super().tearDownClass()
+
+    def client(self, options, address=HOST, check=False):
+        return self.lab.run(BINARY, "iperf3", "--control", self.lab.control, "-c", address,
+                            *options.split(), check=check, timeout=60 * harness.SLOWNESS)
+
+    def run_when_free(self, options, address=HOST):
+        """The kernel's server has one test at a time, and a moment after each."""
+        for _ in range(50):
+            out = self.client(options, address)
+            if "busy running a test" not in out:
+                return out
+            time.sleep(0.1)
+        raise AssertionError(f"the server stays busy: {out}")
+
+    def report(self, options, address=HOST):
+        report = json.loads(self.run_when_free(options + " -J", address))
+        self.assertNotIn("error", report, f"{VERSION}: {options}")
+        return report
+
+    def test_every_cell(self):
+        for options in self.cells:
+            end = self.report(options)["end"]
+            with self.subTest(server=VERSION, options=options):
+                if "-u" in options:
+                    for stream in end["streams"]:
+                        self.assertGreater(stream["udp"]["packets"], 0)
+                        self.assertLess(stream["udp"]["lost_packets"], stream["udp"]["packets"])
+                        self.assertLess(stream["udp"]["jitter_ms"], 200)
+                    continue
+                for name in ("sum_sent", "sum_received"):
+                    self.assertGreater(end[name]["bytes"], 0)
+                self.assertIn("retransmits", end["sum_sent"])
+        self.lab.wait_closed()
+
+    def test_v6(self):
+        self.report("-n 4M", HOST6)
+        self.report("-u -t 1 -b 5M", HOST6)
+
+    def test_all_that_was_to_be_sent_was_sent(self):
+        end = self.report("-n 3M")["end"]
+        self.assertEqual(end["sum_sent"]["bytes"], 3 << 20)
+
+    def test_streams_are_on_all_workers(self):
+        def opened():
+            return [w["connections_opened"] for w in self.lab.show("stats")["workers"]]
+
+        before = opened()
+        self.report("-n 1M -P 6")
+        self.assertTrue(all(b - a >= 3 for a, b in zip(before, opened())), (before, opened()))
+
+    def test_text(self):
+        out = self.run_when_free("-t 1 -P 2 -T lab")
+        for line in ("lab:  Connecting to host 198.18.0.1, port 5201", "[ ID] Interval", "[SUM]",
+                     "sender", "receiver", "lab:  iperf Done."):
+            self.assertIn(line, out)
+
+    def test_members_are_in_order(self):
+        self.assertEqual(list(self.report("-n 1M"))[:3], ["start", "intervals", "end"])
+
+    def test_nobody_listens(self):
+        process = self.lab.start(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-p",
+                                 5999, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        _, err = process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 1)
+        self.assertIn("Connection refused", err)
+        self.assertIn("Connection refused", json.loads(self.client("-p 5999 -J"))["error"])
+
+    def test_interrupted_client_ends_its_test(self):
+        process = self.lab.start(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-t",
+                                 30, stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: self.lab.totals()["connections_open"] >= 2, what="the test's begin")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        wait_until(lambda: self.lab.totals()["connections_open"] == 0, what="its connections' end")
+        self.report("-n 1M")  # and the server is free again
+
+    def test_bad_options(self):
+        for options in ("-t x", "-n 5X", "-P 0", "-P 129", "-R --bidir", "-S 256", "--nonsense"):
+            process = self.lab.start(BINARY, "iperf3", "-c", HOST, *options.split(),
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            _, err = process.communicate(timeout=20)
+            self.assertEqual(process.returncode, 2, options)
+            self.assertTrue(err, options)
+
+
+class Dedicated(ToTheKernel):
+    settings = {"engine.workers": 2, "engine.rx": "dedicated"}
+    cells = ["-n 4M", "-n 4M -R", "-t 1 --bidir -P 2", "-u -t 1 -b 20M --bidir"]
+
+
+class Plain(ToTheKernel):
+    settings = {"engine.workers": 1, "tun.offload": False}
+    cells = Dedicated.cells
+
+
+class BadServers(LabCase):
+    """Servers that lie: one clear error each, and nothing left behind."""
+
+    services = []
+    answers = {
+        "denied": (b"\xff", "busy"),
+        "error": (b"\xfe" + struct.pack(">ii", 7, 0), "block size"),
+        "unknown error": (b"\xfe" + struct.pack(">ii", 4711, 0), "4711"),
+        "terminate": (b"\x0b", "terminated"),
+        "closes": (b"", "closed unexpectedly"),
+        "nonsense": (b"\x63", "unknown control message"),
+        "running without streams": (b"\x09\x01\x02", "without all streams"),
+        "results without a test": (b"\x0e", "unknown control message"),
+    }
+
+    def serve(self, answer):
+        listener = self.lab.socket()
+        listener.bind((HOST, 0))
+        listener.listen()
+
+        def body():
+            s, _ = listener.accept()
+            with s:
+                s.recv(37, socket.MSG_WAITALL)
+                s.sendall(answer)
+                s.settimeout(5)
+                try:
+                    s.shutdown(socket.SHUT_WR)
+                    while s.recv(65536):
+                        pass
+                except OSError:
+                    pass
+            listener.close()
+
+        threading.Thread(target=body, daemon=True).start()
+        return listener.getsockname()[1]
+
+    def test_each(self):
+        for name, (answer, words) in self.answers.items():
+            port = self.serve(answer)
+            out = self.lab.run(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-p",
+                               port, "-J", check=False)
+            with self.subTest(server=name):
+                self.assertIn(words, json.loads(out)["error"])
+        self.lab.wait_closed()
+
+
+if __name__ == "__main__":
+    unittest.main()
