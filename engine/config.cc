@@ -290,6 +290,13 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
      [](N n, ServiceConfig& s) { return set_bool(n, s.fast_open); }},
     {"service", "root", R"(a folder to serve, or "" for the built-in pages)",
      [](N n, ServiceConfig& s) { return set_text(n, s.root); }},
+    {"service", "listing", "true or false",
+     [](N n, ServiceConfig& s) { return set_bool(n, s.http.listing); }},
+    {"service", "live", R"("auto", true or false)",
+     [](N n, ServiceConfig& s) {
+       s.http.live.reset();
+       return is_text(n, "auto") ? Fault{} : set_bool(n, s.http.live.emplace());
+     }},
     {"service", "to", R"("host:port", such as "198.18.0.1:8080", "[2001:2::1]:80" or "db:5432")",
      [](N n, ServiceConfig& s) {
        const Fault fault = set_text(n, s.forward.to);
@@ -298,7 +305,11 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
     {"service", "via", R"("host" or "engine")",
      [](N n, ServiceConfig& s) { return set_name(n, kVia, s.forward.via_engine); }},
     {"service", "max_connections", "1..1000000",
-     [](N n, ServiceConfig& s) { return set_integer(n, 1, 1'000'000, s.forward.max_connections); }},
+     [](N n, ServiceConfig& s) {
+       const Fault fault = set_integer(n, 1, 1'000'000, s.forward.max_connections);
+       s.http.max_connections = s.forward.max_connections;
+       return fault;
+     }},
     {"service", "allow", R"(a list of addresses or prefixes such as "127.0.0.1" or "10.0.0.0/8")",
      [](N n, ServiceConfig& s) { return set_prefixes(n, s.forward.allow); }},
     {"service", "connect_timeout_s", "1..3600 (seconds)",
@@ -512,23 +523,32 @@ class Loader {
   }
 
   void check_kind_keys(const toml::table& table, const ServiceConfig& service) {
-    const std::pair<const char*, ServiceKind> only[] = {{"root", ServiceKind::http},
-                                                        {"to", ServiceKind::forward},
-                                                        {"via", ServiceKind::forward},
-                                                        {"max_connections", ServiceKind::forward},
-                                                        {"allow", ServiceKind::forward},
-                                                        {"connect_timeout_s", ServiceKind::forward},
-                                                        {"idle_timeout_s", ServiceKind::forward},
-                                                        {"max_tests", ServiceKind::iperf3},
-                                                        {"max_parallel", ServiceKind::iperf3},
-                                                        {"max_duration_s", ServiceKind::iperf3},
-                                                        {"server_output", ServiceKind::iperf3}};
+    using Kind = ServiceKind;
+    struct Owned {
+      const char* name;
+      Kind owner;
+      std::optional<Kind> other = {};
+    };
+    const Owned only[] = {{"root", Kind::http},
+                          {"listing", Kind::http},
+                          {"live", Kind::http},
+                          {"to", Kind::forward},
+                          {"via", Kind::forward},
+                          {"max_connections", Kind::forward, Kind::http},
+                          {"allow", Kind::forward},
+                          {"connect_timeout_s", Kind::forward},
+                          {"idle_timeout_s", Kind::forward},
+                          {"max_tests", Kind::iperf3},
+                          {"max_parallel", Kind::iperf3},
+                          {"max_duration_s", Kind::iperf3},
+                          {"server_output", Kind::iperf3}};
     const toml::node* kind = table.get("kind");
     if (kind == nullptr || !is_text(*kind, to_string(service.kind))) return;
-    for (const auto& [name, owner] : only) {
-      if (service.kind == owner || !table.contains(name)) continue;
+    for (const auto& [name, owner, other] : only) {
+      if (service.kind == owner || service.kind == other || !table.contains(name)) continue;
+      const std::string second = other ? " or " + in_quotes(to_string(*other)) : "";
       expected(table.find(name)->first.source(), std::string("service.") + name,
-               "this key only with kind " + in_quotes(to_string(owner)),
+               "this key only with kind " + in_quotes(to_string(owner)) + second,
                "kind " + in_quotes(to_string(service.kind)));
     }
     if (service.kind == ServiceKind::forward) check_target(table, service.forward);
@@ -662,7 +682,12 @@ Json service_json(const ServiceConfig& s) {
            {"congestion_control",
             s.congestion_control ? name_of(kCongestion, *s.congestion_control) : ""},
            {"fast_open", s.fast_open}};
-  if (s.kind == ServiceKind::http) out["root"] = s.root;
+  if (s.kind == ServiceKind::http) {
+    out["root"] = s.root;
+    out["listing"] = s.http.listing;
+    out["live"] = auto_or(s.http.live);
+    out["max_connections"] = s.http.max_connections;
+  }
   if (s.kind == ServiceKind::iperf3) {
     out["max_tests"] = s.iperf3.max_tests;
     out["max_parallel"] = s.iperf3.max_parallel;

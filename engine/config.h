@@ -93,6 +93,13 @@ struct Iperf3Config {
   ReportForm server_output = ReportForm::text;  ///< for clients that ask for it
 };
 
+/// Of http, beside its root.
+struct HttpConfig {
+  bool listing = false;                       ///< a directory without index.html is listed
+  std::optional<bool> live = {};              ///< the live page; nullopt: where there is no root
+  std::uint32_t max_connections = 1'000'000;  ///< at once, of all workers
+};
+
 struct ServiceConfig {
   ServiceKind kind = ServiceKind::echo;
   std::uint16_t port = 0;
@@ -100,6 +107,7 @@ struct ServiceConfig {
   std::optional<tcp::CcKind> congestion_control = {};  ///< nullopt: that of [tcp]
   bool fast_open = true;                               ///< data in a SYN is taken (RFC 7413)
   std::string root = {};  ///< http: folder to serve, "" for the built-in pages
+  HttpConfig http = {};
   ForwardConfig forward = {};
   Iperf3Config iperf3 = {};
 };

@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "engine/live.h"
 #include "workers/relax.h"
 
 namespace pollux {
@@ -93,9 +94,15 @@ void Runtime::make_lane(std::size_t i) {
 
 void Runtime::make_services() {
   std::vector<HostPoller*> hosts;
-  for (auto& lane : lanes_) hosts.push_back(&lane->host);
+  std::vector<LiveStats::Source> sources;
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    hosts.push_back(&lanes_[i]->host);
+    sources.push_back(
+        {&lanes_[i]->counters, i < stages_.size() ? &stages_[i]->counters() : nullptr});
+  }
+  const auto live = std::make_shared<LiveStats>(sources);
   for (const ServiceConfig& config : options_.services) {
-    auto services = pollux::make_services(config, lanes_.size(), hosts);
+    auto services = pollux::make_services(config, lanes_.size(), hosts, live);
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       lanes_[i]->shard->listen({config.address.value_or(IpAddr{}), config.port}, !config.address,
                                *services[i]);

@@ -183,6 +183,12 @@ class alignas(kSharedLine) Shard {
   void for_each(F&& f) const {
     table_.for_each([&](FlowEntry& e) { f(static_cast<ConnEntry&>(e)); });
   }
+  /// Some of for_each(), for as long as `f` returns true: FlowTable::for_some().
+  template <class F>
+  std::size_t for_some(std::size_t at, std::size_t places, F&& f) const {
+    return table_.for_some(at, places,
+                           [&](const FlowEntry& e) { return f(static_cast<const ConnEntry&>(e)); });
+  }
   template <class F>
   void for_each_half_open(F&& f) const {
     half_open_.for_each([&](const HalfOpen& r) { f(r, half_open_.sent_at(r)); });

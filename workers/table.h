@@ -3,6 +3,7 @@
 // the entry type derives from FlowEntry.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -38,6 +39,17 @@ class FlowTable {
     for (FlowEntry* e : slots_) {
       if (e != nullptr) f(*e);
     }
+  }
+  /// Visits entries from place `at` on, at most `places` of the table's, for as long as the
+  /// callback (which must not insert or erase) returns true; returns where to go on.
+  template <class F>
+  std::size_t for_some(std::size_t at, std::size_t places, F&& f) const {
+    const std::size_t n = slots_.size();
+    for (std::size_t i = 0; i < std::min(places, n); ++i) {
+      const FlowEntry* e = slots_[(at + i) % n];
+      if (e != nullptr && !f(*e)) return (at + i + 1) % n;
+    }
+    return n == 0 ? 0 : (at + std::min(places, n)) % n;
   }
 
  private:

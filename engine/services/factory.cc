@@ -23,7 +23,7 @@ Services apart(std::size_t workers, const Args&... args) {
 }
 
 Services make_forward(const ServiceConfig& config, std::size_t workers,
-                      std::span<HostPoller* const> hosts) {
+                      std::span<HostPoller* const> hosts, const std::shared_ptr<LiveStats>& live) {
   const auto plan = plan_forward(config);
   Services all;
   for (std::size_t i = 0; i < workers; ++i) {
@@ -48,8 +48,8 @@ Services make_iperf3(const ServiceConfig& config, std::size_t workers) {
   return all;
 }
 
-Services make(const ServiceConfig& config, std::size_t workers,
-              std::span<HostPoller* const> hosts) {
+Services make(const ServiceConfig& config, std::size_t workers, std::span<HostPoller* const> hosts,
+              const std::shared_ptr<LiveStats>& live) {
   switch (config.kind) {
     case ServiceKind::echo:
       return apart<EchoService>(workers);
@@ -58,7 +58,9 @@ Services make(const ServiceConfig& config, std::size_t workers,
     case ServiceKind::chargen:
       return apart<ChargenService>(workers);
     case ServiceKind::http:
-      return apart<HttpService>(workers, config.root);
+      return make_http_services(
+          {config.root, config.http.listing, config.http.live, config.http.max_connections},
+          workers, live);
     case ServiceKind::forward:
       return make_forward(config, workers, hosts);
     case ServiceKind::iperf3:
@@ -71,8 +73,8 @@ Services make(const ServiceConfig& config, std::size_t workers,
 }  // namespace
 
 Services make_services(const ServiceConfig& config, std::size_t workers,
-                       std::span<HostPoller* const> hosts) {
-  Services all = make(config, workers, hosts);
+                       std::span<HostPoller* const> hosts, const std::shared_ptr<LiveStats>& live) {
+  Services all = make(config, workers, hosts, live);
   for (const auto& service : all) {
     service->set_congestion_control(config.congestion_control);
     service->set_fast_open(config.fast_open);

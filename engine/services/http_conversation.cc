@@ -2,42 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 
 #include "engine/services/chargen.h"
 
 namespace pollux {
 namespace {
-
-constexpr std::string_view kIndexPage = R"(<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>pollux</title>
-<style>body{font:16px/1.5 sans-serif;max-width:42em;margin:3em auto;padding:0 1em}
-code{background:#eee;padding:0 .2em}</style>
-</head>
-<body>
-<h1>pollux</h1>
-<p>This page came through <strong>pollux</strong>, a poll-mode, multi-core TCP/IP engine in user
-space: the kernel's TCP never saw this connection. Packets come from a multi-queue TUN device, are
-hashed onto worker cores, and each worker owns its connections, its timers and this HTTP server.</p>
-<h2>Things to fetch</h2>
-<ul>
-<li><a href="/bytes/1024"><code>/bytes/1024</code></a>: any number of octets of the RFC 864 pattern,
-from static memory and without copying. Ranges work: <code>curl -r 0-99</code></li>
-<li><a href="/bytes/1000000000"><code>/bytes/1000000000</code></a>: a gigabyte, to measure with</li>
-</ul>
-<h2>Things to run</h2>
-<ul>
-<li><code>pollux show stats</code>: counters of every worker</li>
-<li><code>pollux show connections</code>: this connection among others</li>
-<li><code>pollux top</code>: the same, live</li>
-</ul>
-<p>With <code>root = "/some/folder"</code> in its <code>[[service]]</code> this server serves files
-from memory maps instead of these pages.</p>
-</body>
-</html>
-)";
 
 std::string_view reason_phrase(int status) {
   switch (status) {
@@ -76,6 +46,9 @@ std::string_view reason_phrase(int status) {
   }
 }
 
+/// What is sent for a peer that waits for it before it sends its body (RFC 9110 10.1.1).
+constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+constexpr std::string_view kText = "text/plain; charset=utf-8";
 constexpr std::size_t kTypicalHead = 512;  // octets, with a small body behind it
 
 /// RFC 9110 15.6.2: 405 is for methods that we know, 501 for those that we do not.
@@ -98,24 +71,6 @@ HttpRange part(std::uint64_t offset, std::uint64_t length) {
 
 }  // namespace
 
-std::string http_date(std::time_t t) {
-  struct tm tm = {};
-  ::gmtime_r(&t, &tm);
-  std::array<char, 40> text{};
-  const std::size_t n = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &tm);
-  return {text.data(), n};
-}
-
-std::optional<std::time_t> parse_http_date(const std::string& text) {
-  for (const char* form :
-       {"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"}) {
-    struct tm tm = {};
-    const char* end = ::strptime(text.c_str(), form, &tm);
-    if (end != nullptr && *end == '\0') return ::timegm(&tm);
-  }
-  return std::nullopt;
-}
-
 HttpRange HttpRange::parse(std::string_view field, std::uint64_t size) {
   constexpr HttpRange kUnsatisfiable{Kind::unsatisfiable, 0, 0};
   if (field.size() < 6 || !http_iequals(field.substr(0, 6), "bytes=")) return {};
@@ -136,63 +91,27 @@ HttpRange HttpRange::parse(std::string_view field, std::uint64_t size) {
   return part(*first, (open ? size - 1 : std::min(*last, size - 1)) - *first + 1);
 }
 
-HttpContent::HttpContent(const std::string& root) {
-  if (!root.empty()) files_.emplace(root);
-}
-
-const std::string& HttpContent::Date::of(std::time_t t) {
-  if (text_.empty() || time_ != t) text_ = http_date(time_ = t);
-  return text_;
-}
-
-HttpContent::Found HttpContent::find(std::string_view target, std::time_t now) {
-  Found found;
-  const auto path = HttpPath::parse(target);
-  if (!path) {
-    found.status = 400;
-    return found;
-  }
-  if (!files_) return find_built_in(*path);
-  const HttpFiles::Found file = files_->find(*path, now);
-  found.status = file.status;
-  if (file.status == 301) found.location = path->directory_location();
-  if (!file.file) return found;
-  found.type = file.file->type();
-  found.etag = file.file->etag();
-  found.modified = file.file->modified();
-  found.body.file = file.file;
-  found.body.left = file.file->size();
-  return found;
-}
-
-HttpContent::Found HttpContent::find_built_in(const HttpPath& path) const {
-  constexpr std::string_view kBytes = "bytes/";
-  Found found;
-  if (path.relative.empty() || path.relative == "index.html") {
-    found.status = 200;
-    found.type = "text/html; charset=utf-8";
-    found.body.text = kIndexPage;
-    found.body.left = kIndexPage.size();
-  } else if (path.relative.starts_with(kBytes) && !path.directory) {
-    const auto n = http_number(std::string_view(path.relative).substr(kBytes.size()));
-    if (!n) return found;
-    found.status = 200;
-    found.type = "text/plain; charset=us-ascii";
-    found.body.left = *n;
-  }
-  return found;
-}
-
 Bytes HttpConversation::head() const {
+  if (now_.turn < quiet_until_) return {};
   return Bytes{reinterpret_cast<const std::uint8_t*>(head_.data()), head_.size()}.subspan(
       head_sent_);
 }
 
+/// Octets of the body that may go now.
+std::uint64_t HttpConversation::body_octets() const {
+  if (!piece_.empty()) return piece_.size();
+  if (!body_.pace) return body_.left;
+  const std::uint64_t due = body_.pace->due(now_.turn);
+  return due - std::min(due, body_.offset);
+}
+
 Slice HttpConversation::body() const {
-  if (body_.left == 0) return {};
-  if (body_.file) return HttpFile::slice(body_.file, body_.offset, body_.left);
-  if (body_.text.empty()) return chargen_slice(body_.offset, body_.left);
-  const std::string_view text = body_.text.substr(body_.offset, body_.left);
+  if (!piece_.empty()) return piece_;
+  const std::uint64_t n = body_octets();
+  if (n == 0) return {};
+  if (body_.file) return HttpFile::slice(body_.file, body_.offset, n);
+  if (body_.text.empty()) return chargen_slice(body_.offset, n);
+  const std::string_view text = body_.text.substr(body_.offset, n);
   return Slice::from_static({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
 }
 
@@ -201,107 +120,204 @@ void HttpConversation::sent(std::size_t n) {
     head_sent_ += n;
     return;
   }
+  if (!piece_.empty()) {
+    piece_.remove_prefix(static_cast<std::uint32_t>(n));
+    if (piece_.empty()) piece_ = {};  // gives the buffer back
+    return;
+  }
   body_.offset += n;
   body_.left -= n;
   if (body_.left == 0) body_ = {};
 }
 
-std::size_t HttpConversation::feed(Bytes in, std::time_t now) {
-  if (closing_ || has_output()) return 0;
-  const std::size_t skipped = std::min<std::uint64_t>(skip_, in.size());
-  skip_ -= skipped;
-  const std::size_t used = parser_.feed(in.subspan(skipped));
+std::optional<Instant> HttpConversation::resumes_at() const {
+  if (has_output()) return std::nullopt;
+  if (now_.turn < quiet_until_) return quiet_until_;
+  if (body_.pace) return body_.pace->next(body_.offset);
+  return events_ ? std::optional(kNever) : std::nullopt;
+}
+
+void HttpConversation::say_event(std::string_view data) {
+  head_.assign("data: ");
+  head_ += data;
+  head_ += "\n\n";
+  head_sent_ = 0;
+}
+
+std::size_t HttpConversation::feed(const Slice& in) {
+  if (closing() || has_output() || resumes_at()) return 0;
+  if (reading_ != Reading::head) return feed_body(in);
+  const std::size_t used = parser_.feed(in.bytes());
   if (parser_.status() == HttpRequestParser::Status::error) {
-    respond_error(parser_.error(), now);
+    respond_error(parser_.error());
     closing_ = true;
   } else if (parser_.status() == HttpRequestParser::Status::complete) {
-    respond(now);
-    parser_.reset();
+    respond();
+    if (parser_.body_done()) end_body();
   }
-  return skipped + used;
+  return used;
 }
 
-void HttpConversation::time_out(std::time_t now) {
+std::size_t HttpConversation::feed_body(const Slice& in) {
+  const HttpRequestParser::Body step = parser_.feed_body(in.bytes());
+  if (parser_.status() == HttpRequestParser::Status::error) {
+    // In the middle of a response nothing but its end can tell.
+    closing_ = true;
+    reading_ = Reading::skipped;
+    return in.size();
+  }
+  if (reading_ == Reading::echoed && !step.content.empty()) {
+    const auto offset = static_cast<std::uint32_t>(step.content.data() - in.data());
+    say_piece(in.sub(offset, static_cast<std::uint32_t>(step.content.size())));
+  }
+  if (parser_.body_done()) end_body();
+  return step.taken;
+}
+
+/// In chunks where the request was: its end, like ours, is then known when it comes.
+void HttpConversation::say_piece(const Slice& piece) {
+  piece_ = piece;
+  if (!chunks_) return;
+  std::array<char, 24> line{};
+  std::snprintf(line.data(), line.size(), "%s%x\r\n", first_chunk_ ? "" : "\r\n", piece.size());
+  first_chunk_ = false;
+  head_.assign(line.data());
+  head_sent_ = 0;
+}
+
+void HttpConversation::end_body() {
+  if (reading_ == Reading::echoed && chunks_) {
+    // The last of the framing comes without content: no piece is on its way now.
+    head_.assign(first_chunk_ ? "0\r\n\r\n" : "\r\n0\r\n\r\n");
+    head_sent_ = 0;
+  }
+  reading_ = Reading::head;
+  parser_.reset();
+}
+
+void HttpConversation::time_out() {
   closing_ = true;
   // A body that did not come was answered already: a second response would answer nothing.
-  if (!parser_.idle()) respond_error(408, now);
+  const bool asked = reading_ == Reading::head && !parser_.idle();
+  reading_ = Reading::head;
+  if (asked) respond_error(408);
 }
 
-void HttpConversation::respond(std::time_t now) {
+void HttpConversation::respond() {
   const HttpRequest& request = parser_.request();
-  closing_ = !request.persistent();
+  closing_ = !request.persistent;
+  const bool get = request.method == "GET" || request.method == "HEAD";
+  const bool post = request.method == "POST" || request.method == "PUT";
+  HttpContent::Found found = content_->find(request.target, now_.wall, now_.turn);
+  const bool is_echo = found.status == 200 && found.kind == HttpContent::Kind::echo;
+  if (is_echo && post) return respond_echo();
   frame_request_body(request);
-  if (request.method != "GET" && request.method != "HEAD") {
-    return respond_error(is_known_method(request.method) ? 405 : 501, now);
-  }
-  HttpContent::Found found = content_->find(request.target, now);
-  if (found.status == 200) return respond_found(std::move(found), now);
-  if (found.status != 301) return respond_error(found.status, now);
-  start(301, now);
-  add("Location", found.location);
-  finish_head("text/plain; charset=utf-8", 0);
+  if (is_echo && get) return respond_error(405, "POST, PUT");
+  if (!get) return respond_error(is_known_method(request.method) ? 405 : 501);
+  if (found.status == 301) return respond_redirect(found.location);
+  if (found.status != 200) return respond_error(found.status);
+  if (found.kind == HttpContent::Kind::events) return respond_events(found);
+  respond_found(std::move(found));
 }
 
-/// No method that we serve has a use for a body. A short one is read over, anything else ends the
+void HttpConversation::respond_redirect(const std::string& location) {
+  start(301);
+  add("Location", location);
+  finish_head(kText, 0);
+}
+
+/// Its end is that of the connection.
+void HttpConversation::respond_events(const HttpContent::Found& found) {
+  closing_ = true;
+  start(200);
+  add("Content-Type", found.type);
+  add("Cache-Control", "no-store");
+  head_ += "\r\n";
+  events_ = parser_.request().method == "GET";
+}
+
+/// The request's body, sent back while it comes. What a page of another site makes a browser send
+/// here must not come back as a page of ours, hence the last two fields.
+void HttpConversation::respond_echo() {
+  const HttpRequest& request = parser_.request();
+  reading_ = Reading::echoed;
+  chunks_ = request.chunked;
+  first_chunk_ = true;
+  start(200);
+  add("Content-Type",
+      request.content_type.empty() ? "application/octet-stream" : request.content_type);
+  if (chunks_) {
+    add("Transfer-Encoding", "chunked");
+  } else {
+    add("Content-Length", std::to_string(request.content_length.value_or(0)));
+  }
+  add("X-Content-Type-Options", "nosniff");
+  add("Content-Security-Policy", "sandbox");
+  head_ += "\r\n";
+  if (request.expects_continue) head_.insert(0, kContinue);
+}
+
+/// Nothing but echo has a use for a body. A short one is read over, anything else ends the
 /// connection after the answer; so does a client that waits for 100 (RFC 9110 10.1.1), because it
 /// may send its body or leave it.
 void HttpConversation::frame_request_body(const HttpRequest& request) {
   const std::uint64_t length = request.content_length.value_or(0);
   if (request.chunked || length > kMaxSkippedBody || (length > 0 && request.expects_continue)) {
     closing_ = true;
-  } else {
-    skip_ = length;
+  } else if (length > 0) {
+    reading_ = Reading::skipped;
   }
 }
 
-void HttpConversation::respond_error(int status, std::time_t now) {
-  static constexpr std::string_view kType = "text/plain; charset=utf-8";
-  start(status, now);
-  if (status == 405) add("Allow", "GET, HEAD");
+void HttpConversation::respond_error(int status, std::string_view allow) {
+  start(status);
+  if (status == 405) add("Allow", allow);
   const std::string_view reason = reason_phrase(status);
-  finish_head(kType, reason.size() + 1);
+  finish_head(kText, reason.size() + 1);
   if (parser_.request().method == "HEAD") return;
   head_ += reason;
   head_ += '\n';
 }
 
-void HttpConversation::respond_found(HttpContent::Found found, std::time_t now) {
+void HttpConversation::respond_found(HttpContent::Found found) {
   const bool head_only = parser_.request().method == "HEAD";
   const std::uint64_t size = found.body.left;
   if (not_modified(found)) {
     // RFC 9110 15.4.5: no body, the same validators; no length of a body that is not there.
-    start(304, now);
-    add_validators(found, now);
+    start(304);
+    add_validators(found);
     head_ += "\r\n";
     return;
   }
-  const int status = head_only ? 200 : apply_range(found);
-  start(status, now);
+  const int status = head_only || !found.ranges ? 200 : apply_range(found);
+  start(status);
   if (status == 416) {
     add("Content-Range", "bytes */" + std::to_string(size));
-    return finish_head("text/plain; charset=utf-8", 0);
+    return finish_head(kText, 0);
   }
-  add("Accept-Ranges", "bytes");
-  add_validators(found, now);
+  if (found.ranges) add("Accept-Ranges", "bytes");
+  add_validators(found);
   if (status == 206) {
     add("Content-Range", "bytes " + std::to_string(found.body.offset) + "-" +
                              std::to_string(found.body.offset + found.body.left - 1) + "/" +
                              std::to_string(size));
   }
   finish_head(found.type, found.body.left);
+  quiet_until_ = now_.turn + found.delay;
   if (head_only || found.body.left == 0) return;
   body_ = std::move(found.body);
   const bool in_memory = !body_.file || !body_.file->mapped();
-  if (body_.left > kMaxCopiedBody || !in_memory) return;
+  if (body_.left > kMaxCopiedBody || !in_memory || body_.pace) return;
   const Slice small = body();
   head_.append(reinterpret_cast<const char*>(small.data()), small.size());
   body_ = {};
 }
 
-void HttpConversation::add_validators(const HttpContent::Found& found, std::time_t now) {
+void HttpConversation::add_validators(const HttpContent::Found& found) {
   if (!found.etag.empty()) add("ETag", found.etag);
   // RFC 9110 8.8.2.1: never later than Date.
-  if (found.modified) add("Last-Modified", content_->modified.of(std::min(*found.modified, now)));
+  if (found.modified)
+    add("Last-Modified", content_->modified.of(std::min(*found.modified, now_.wall)));
 }
 
 /// RFC 9110 13.2.2: If-None-Match, where there is one, decides alone.
@@ -333,14 +349,14 @@ int HttpConversation::apply_range(HttpContent::Found& found) const {
   return 206;
 }
 
-void HttpConversation::start(int status, std::time_t now) {
+void HttpConversation::start(int status) {
   head_.clear();
   head_.reserve(kTypicalHead);
   head_sent_ = 0;
   head_ += "HTTP/1.1 " + std::to_string(status) + " ";
   head_ += reason_phrase(status);
   head_ += "\r\n";
-  add("Date", content_->today.of(now));
+  add("Date", content_->today.of(now_.wall));
   add("Server", "pollux");
   const bool must_close = closing_ || parser_.status() == HttpRequestParser::Status::error;
   if (must_close) {

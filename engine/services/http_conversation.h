@@ -6,54 +6,19 @@
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "engine/services/http_files.h"
+#include "engine/services/http_content.h"
 #include "engine/services/http_parser.h"
 
 namespace pollux {
 
-/// The body of a response, made piece by piece. No file and no text: chargen's pattern.
-struct HttpBody {
-  std::shared_ptr<const HttpFile> file;
-  std::string_view text;  ///< static memory
-  std::uint64_t offset = 0;
-  std::uint64_t left = 0;
-};
-
-/// What a target names: the folder, or the built-in pages.
-class HttpContent {
- public:
-  /// "" is the built-in pages. Throws std::system_error when the folder cannot be opened.
-  explicit HttpContent(const std::string& root);
-
-  struct Found {
-    int status = 404;  ///< 200, 301 (`location` is set), 400, 403, 404 or 503
-    HttpBody body;     ///< whole
-    std::string_view type;
-    std::string location;
-    std::string_view etag;  ///< of `body.file`
-    std::optional<std::time_t> modified;
-  };
-  Found find(std::string_view target, std::time_t now);
-  /// http_date() of the latest time that it was asked for, kept: the same is wanted again and
-  /// again.
-  class Date {
-   public:
-    const std::string& of(std::time_t t);
-
-   private:
-    std::time_t time_ = 0;
-    std::string text_;
-  };
-  Date today, modified;
-
- private:
-  Found find_built_in(const HttpPath& path) const;
-  std::optional<HttpFiles> files_;
+/// When something is said: the wall clock for dates, the turn's instant for what goes slowly.
+struct HttpTime {
+  std::time_t wall = 0;
+  Instant turn{};
 };
 
 class HttpConversation {
@@ -66,11 +31,12 @@ class HttpConversation {
 
   explicit HttpConversation(HttpContent& content) : content_(&content) {}
 
-  /// Reads up to the end of one request; returns octets taken, 0 while there is output. `now` is
-  /// the wall clock, for Date.
-  std::size_t feed(Bytes in, std::time_t now);
+  /// What the time is, for all calls until the next.
+  void at(HttpTime now) { now_ = now; }
+  /// Reads a request's head, or a piece of its body; returns octets taken, 0 while there is output.
+  std::size_t feed(const Slice& in);
 
-  bool has_output() const { return !head().empty() || body_.left > 0; }
+  bool has_output() const { return !head().empty() || body_octets() > 0; }
   /// What is to be sent first, by copying.
   Bytes head() const;
   /// What is to be sent when head() is empty; without copying. At least 64 KiB unless it ends.
@@ -78,39 +44,59 @@ class HttpConversation {
   /// `n` octets of head(), or when that is empty of body(), are on their way.
   void sent(std::size_t n);
 
+  /// The response is not at its end, and has no more to say before then; kNever: say_event().
+  std::optional<Instant> resumes_at() const;
+  /// The response is a stream of events.
+  bool streams_events() const { return events_; }
+  /// One event of `data`, a line, in a stream of them.
+  void say_event(std::string_view data);
+
   /// After the output comes the end of the connection.
-  bool closing() const { return closing_; }
+  bool closing() const { return closing_ && reading_ != Reading::echoed; }
   /// A request has begun and is not complete.
-  bool mid_request() const { return !parser_.idle() || skip_ > 0; }
+  bool mid_request() const { return !parser_.idle(); }
+  /// Its head is complete, octets of its body are not.
+  bool mid_body() const { return reading_ != Reading::head; }
   /// The request did not come in time: 408 if it had begun, then the end.
-  void time_out(std::time_t now);
+  void time_out();
 
  private:
-  void respond(std::time_t now);
-  void respond_error(int status, std::time_t now);
-  void respond_found(HttpContent::Found found, std::time_t now);
+  /// What the next octets of the peer are.
+  enum class Reading : std::uint8_t { head, skipped, echoed };
+
+  std::uint64_t body_octets() const;
+  std::size_t feed_body(const Slice& in);
+  void end_body();
+  void respond();
+  void respond_error(int status, std::string_view allow = "GET, HEAD");
+  void respond_found(HttpContent::Found found);
+  void respond_redirect(const std::string& location);
+  void respond_events(const HttpContent::Found& found);
+  void respond_echo();
+  void say_piece(const Slice& piece);
   void frame_request_body(const HttpRequest& request);
-  void start(int status, std::time_t now);
+  void start(int status);
   void finish_head(std::string_view type, std::uint64_t length);
   void add(std::string_view name, std::string_view value);
   bool not_modified(const HttpContent::Found& found) const;
-  void add_validators(const HttpContent::Found& found, std::time_t now);
+  void add_validators(const HttpContent::Found& found);
   bool range_allowed(const HttpContent::Found& found) const;
   int apply_range(HttpContent::Found& found) const;
 
   HttpContent* content_;
+  HttpTime now_;
   HttpRequestParser parser_;
   std::string head_;
   std::size_t head_sent_ = 0;
   HttpBody body_;
-  std::uint64_t skip_ = 0;  ///< octets of the request's body still to read over
+  Slice piece_;            ///< of the request's body, on its way back
+  Instant quiet_until_{};  ///< nothing is said before
+  Reading reading_ = Reading::head;
+  bool chunks_ = false;  ///< how the echo is framed
+  bool first_chunk_ = false;
+  bool events_ = false;
   bool closing_ = false;
 };
-
-/// IMF-fixdate (RFC 9110 5.6.7).
-std::string http_date(std::time_t t);
-/// Any of the three forms of RFC 9110 5.6.7.
-std::optional<std::time_t> parse_http_date(const std::string& text);
 
 /// One byte range of a body of `size` octets (RFC 9110 14.1.2).
 struct HttpRange {

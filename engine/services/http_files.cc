@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/services/http_listing.h"
 #include "engine/services/http_parser.h"
 
 namespace pollux {
@@ -144,9 +145,9 @@ std::optional<HttpPath> HttpPath::parse(std::string_view target) {
   return path;
 }
 
-std::string HttpPath::directory_location() const {
-  std::string out = "/";
-  for (const char c : relative) {
+std::string http_percent_encode(std::string_view path) {
+  std::string out;
+  for (const char c : path) {
     if (is_unreserved(c)) {
       out += c;
       continue;
@@ -156,13 +157,16 @@ std::string HttpPath::directory_location() const {
                   static_cast<unsigned>(static_cast<unsigned char>(c)));
     out += escape.data();
   }
-  if (out.back() != '/') out += '/';
   return out;
+}
+
+std::string HttpPath::directory_location() const {
+  return relative.empty() ? "/" : '/' + http_percent_encode(relative) + '/';
 }
 
 HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type)
     : st_(st), type_(type), etag_(etag_of(st)) {
-  if (!mapped()) {
+  if (size() <= kMaxRead) {
     read_.resize(size());
     const ssize_t n = ::pread(fd, read_.data(), read_.size(), 0);
     if (n != st.st_size) throw std::system_error(n < 0 ? errno : EAGAIN, std::generic_category());
@@ -171,12 +175,19 @@ HttpFile::HttpFile(int fd, const struct stat& st, std::string_view type)
   }
   void* map = ::mmap(nullptr, size(), PROT_READ, MAP_PRIVATE, fd, 0);
   if (map == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap");
+  map_ = map;
   data_ = static_cast<std::uint8_t*>(map);
   ::madvise(map, size(), MADV_WILLNEED);
 }
 
+HttpFile::HttpFile(std::string_view text, std::string_view type)
+    : type_(type), read_(text.begin(), text.end()) {
+  st_.st_size = static_cast<off_t>(read_.size());
+  data_ = read_.data();
+}
+
 HttpFile::~HttpFile() {
-  if (mapped()) ::munmap(data_, size());
+  if (mapped()) ::munmap(map_, size());
 }
 
 bool HttpFile::same_as(const struct stat& st) const {
@@ -198,9 +209,10 @@ Slice HttpFile::slice(const std::shared_ptr<const HttpFile>& file, std::uint64_t
   return Slice(window.release(), bytes);
 }
 
-HttpFiles::HttpFiles(const std::string& root, std::size_t max_files)
+HttpFiles::HttpFiles(const std::string& root, std::size_t max_files, bool listing)
     : root_(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
-      max_files_(std::max<std::size_t>(max_files, 1)) {
+      max_files_(std::max<std::size_t>(max_files, 1)),
+      listing_(listing) {
   if (root_ < 0) throw std::system_error(errno, std::generic_category(), "cannot open " + root);
 }
 
@@ -211,7 +223,15 @@ HttpFiles::Found HttpFiles::find(const HttpPath& path, std::time_t now) {
   const std::string index = path.relative.empty() ? "index.html" : path.relative + "/index.html";
   Found found = find_file(index, now);
   if (found.status == 301) found.status = 404;  // index.html is itself a folder
-  return found;
+  return listing_ && found.status == 404 ? list(path) : found;
+}
+
+HttpFiles::Found HttpFiles::list(const HttpPath& path) const {
+  const int fd = open_beneath(root_, path.relative.empty() ? "." : path.relative);
+  if (fd < 0) return {status_of(errno), nullptr};
+  const auto text = http_listing(fd, '/' + path.relative);
+  if (!text) return {404, nullptr};  // no directory
+  return {200, std::make_shared<const HttpFile>(*text, "text/html; charset=utf-8")};
 }
 
 HttpFiles::Found HttpFiles::find_file(std::string_view view, std::time_t now) {

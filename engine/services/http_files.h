@@ -39,16 +39,19 @@ class HttpFile {
 
   /// Throws std::system_error when it can be neither.
   HttpFile(int fd, const struct stat& st, std::string_view type);
+  /// No file: a text that was made, without entity tag and date.
+  HttpFile(std::string_view text, std::string_view type);
   ~HttpFile();
   HttpFile(const HttpFile&) = delete;
   HttpFile& operator=(const HttpFile&) = delete;
 
   std::uint64_t size() const { return static_cast<std::uint64_t>(st_.st_size); }
   std::time_t modified() const { return st_.st_mtim.tv_sec; }
-  /// Strong validator of size, time of change to the nanosecond, and inode, in quotes.
+  /// Strong validator of size, time of change to the nanosecond, and inode, in quotes; "" of a
+  /// text.
   const std::string& etag() const { return etag_; }
   std::string_view type() const { return type_; }
-  bool mapped() const { return size() > kMaxRead; }
+  bool mapped() const { return map_ != nullptr; }
   bool same_as(const struct stat& st) const;
 
   /// Octets [offset, offset + n), at most 1 GiB of them. The Slice keeps `file` alive.
@@ -56,10 +59,11 @@ class HttpFile {
                      std::uint64_t n);
 
  private:
-  struct stat st_;
+  struct stat st_ = {};
   std::string_view type_;
   std::string etag_;
   std::vector<std::uint8_t> read_;
+  void* map_ = nullptr;
   std::uint8_t* data_ = nullptr;  ///< in read_ or the map
 };
 
@@ -67,8 +71,10 @@ class HttpFiles {
  public:
   static constexpr std::size_t kMaxFiles = 256;
 
-  /// Throws std::system_error when `root` is no folder that can be opened.
-  explicit HttpFiles(const std::string& root, std::size_t max_files = kMaxFiles);
+  /// `listing`: a directory without index.html is listed. Throws std::system_error when `root` is
+  /// no folder that can be opened.
+  explicit HttpFiles(const std::string& root, std::size_t max_files = kMaxFiles,
+                     bool listing = false);
   ~HttpFiles();
   HttpFiles(const HttpFiles&) = delete;
   HttpFiles& operator=(const HttpFiles&) = delete;
@@ -89,14 +95,18 @@ class HttpFiles {
   };
   Found find_file(std::string_view view, std::time_t now);
   Found open_file(const std::string& name, std::time_t now);
+  Found list(const HttpPath& path) const;
   void remember(const std::string& name, std::shared_ptr<const HttpFile> file, std::time_t now);
 
   int root_;
   std::size_t max_files_;
+  bool listing_;
   std::list<Entry> recent_;  ///< most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
 };
 
+/// All octets but the unreserved and '/' as %XX.
+std::string http_percent_encode(std::string_view path);
 std::string_view http_content_type(std::string_view name);
 
 }  // namespace pollux

@@ -1,28 +1,16 @@
 #include "engine/services/http_parser.h"
 
 #include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/beast/http/basic_parser.hpp>
 #include <charconv>
-#include <cstring>
 
 namespace pollux {
 namespace {
 
-bool is_token_char(char c) {
-  if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')) return true;
-  return c != '\0' && std::strchr("!#$%&'*+-.^_`|~", c) != nullptr;
-}
-
-bool is_token(std::string_view s) {
-  return !s.empty() && std::all_of(s.begin(), s.end(), is_token_char);
-}
-
-/// RFC 9110 5.5: VCHAR, obs-text, SP and HTAB.
-bool is_field_value(std::string_view s) {
-  return std::all_of(s.begin(), s.end(), [](char c) {
-    const auto u = static_cast<unsigned char>(c);
-    return u == '\t' || (u >= 0x20 && u != 0x7f);
-  });
-}
+namespace http = boost::beast::http;
+using Error = boost::beast::error_code;
+using Text = boost::beast::string_view;
 
 /// Graphic ASCII; a fragment never travels (RFC 9112 3.2).
 bool is_target(std::string_view s) {
@@ -32,13 +20,43 @@ bool is_target(std::string_view s) {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
 
-/// Takes the next element of a comma-separated list off `list`.
-std::string_view next_element(std::string_view& list) {
-  const std::size_t comma = list.find(',');
-  const std::string_view element = http_trim(list.substr(0, comma));
-  list = comma == std::string_view::npos ? std::string_view{} : list.substr(comma + 1);
-  return element;
+/// The response status for a request line whose version Beast does not take: 505 where it is one.
+int status_of_version(std::string_view line) {
+  const std::size_t method = line.find(' ');
+  const std::size_t target = line.find(' ', method + 1);
+  if (method == std::string_view::npos || target == std::string_view::npos) return 400;
+  const std::string_view v = line.substr(target + 1, 8);
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (v.size() != 8 || !v.starts_with("HTTP/") || !digit(v[5]) || v[6] != '.' || !digit(v[7])) {
+    return 400;
+  }
+  return v == "HTTP/1.0" || v == "HTTP/1.1" ? 400 : 505;
 }
+
+/// RFC 9112 3.2: origin-form, absolute-form, and for methods that we refuse anyway the other two.
+bool set_target(HttpRequest& request, std::string_view target) {
+  if (target.front() == '/') {
+    request.target = target;
+    return true;
+  }
+  if (target.size() > 7 && http_iequals(target.substr(0, 7), "http://")) {
+    const std::size_t path = target.find_first_of("/?", 7);
+    if (path == 7) return false;
+    request.target = path == std::string_view::npos ? std::string_view("/") : target.substr(path);
+    if (request.target.front() == '?') request.target.insert(0, 1, '/');
+    return true;
+  }
+  request.target = '*';
+  return (target == "*" && request.method == "OPTIONS") || request.method == "CONNECT";
+}
+
+Bytes octets(const std::string& s) {
+  return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()};
+}
+
+/// The shortest end of a chunked body, "0\r\n\r\n". Beast wants to see no less of a chunk's framing
+/// at once: it asserts on four octets of it.
+constexpr std::size_t kLeastFraming = 5;
 
 }  // namespace
 
@@ -61,10 +79,116 @@ std::optional<std::uint64_t> http_number(std::string_view digits) {
   return n;
 }
 
+/// What Beast reads, as the service wants it, and what Beast would let pass.
+class HttpRequestParser::Beast final : public http::basic_parser<true> {
+ public:
+  Beast() {
+    header_limit(http_limits::kMaxHead);
+    body_limit(UINT64_MAX);  // whoever reads bodies has limits; "none" refuses every length in 1.74
+  }
+
+  HttpRequest request;
+  Bytes content;  ///< what the last put() found of the body
+  int error = 0;  ///< the status where it is not 400
+  bool have_line = false;
+  bool framing = false;  ///< of a chunk comes next, not content
+
+ private:
+  static std::string_view view(Text t) { return {t.data(), t.size()}; }
+  void refuse(int status, Error& ec) {
+    error = status;
+    ec = http::error::bad_field;
+  }
+  void on_request_impl(http::verb, Text method, Text target, int version, Error& ec) override {
+    constexpr std::size_t kRest = std::string_view("  HTTP/1.1\r\n").size();
+    if (method.size() + target.size() + kRest > http_limits::kMaxRequestLine) {
+      return refuse(414, ec);
+    }
+    request.method = view(method);
+    request.minor_version = version % 10;
+    have_line = true;
+    if (!is_target(view(target)) || !set_target(request, view(target))) refuse(400, ec);
+  }
+  void on_response_impl(int, Text, int, Error&) override {}
+  void on_field_impl(http::field name, Text, Text text, Error& ec) override {
+    if (++fields_ > http_limits::kMaxFields) return refuse(431, ec);
+    if (done_) return;  // a trailer changes nothing
+    const std::string_view value = view(text);
+    switch (name) {
+      case http::field::host:
+        ++hosts_;
+        break;
+      case http::field::transfer_encoding:
+        if (!http_iequals(value, "chunked")) return refuse(501, ec);
+        request.chunked = true;
+        break;
+      case http::field::expect:
+        request.expects_continue = http_iequals(value, "100-continue");
+        break;
+      case http::field::range:
+        request.range = value;
+        break;
+      case http::field::if_range:
+        request.if_range = value;
+        break;
+      case http::field::if_modified_since:
+        request.if_modified_since = value;
+        break;
+      case http::field::if_none_match:
+        if (!request.if_none_match.empty()) request.if_none_match += ',';
+        request.if_none_match += value;
+        break;
+      case http::field::content_type:
+        request.content_type = value;
+        break;
+      default:
+        break;
+    }
+  }
+  void on_header_impl(Error& ec) override {
+    const bool v1_0 = request.minor_version == 0;
+    // RFC 9112 3.2: exactly one Host in 1.1. 6.1: chunks in 1.0 are how requests are smuggled.
+    if (hosts_ > 1 || (hosts_ == 0 && !v1_0) || (request.chunked && v1_0)) return refuse(400, ec);
+    request.persistent = keep_alive();
+    done_ = true;
+    framing = request.chunked;
+  }
+  void on_body_init_impl(const boost::optional<std::uint64_t>&, Error&) override {}
+  std::size_t on_body_impl(Text body, Error&) override { return take(body); }
+  void on_chunk_header_impl(std::uint64_t size, Text, Error&) override { framing = size == 0; }
+  std::size_t on_chunk_body_impl(std::uint64_t left, Text body, Error&) override {
+    framing = body.size() == left;
+    return take(body);
+  }
+  void on_finish_impl(Error&) override {}
+  std::size_t take(Text body) {
+    content = {reinterpret_cast<const std::uint8_t*>(body.data()), body.size()};
+    return body.size();
+  }
+
+  std::size_t fields_ = 0;
+  int hosts_ = 0;
+  bool done_ = false;
+};
+
+HttpRequestParser::HttpRequestParser() : beast_(std::make_unique<Beast>()) {}
+HttpRequestParser::~HttpRequestParser() = default;
+
+const HttpRequest& HttpRequestParser::request() const { return beast_->request; }
+
+void HttpRequestParser::reset() {
+  std::destroy_at(beast_.get());
+  std::construct_at(beast_.get());
+  hold_.clear();
+  taken_ = 0;
+  error_ = 0;
+  status_ = Status::need_more;
+}
+
 std::size_t HttpRequestParser::held() const {
-  return line_.size() + request_.method.size() + request_.target.size() + request_.range.size() +
-         request_.if_range.size() + request_.if_modified_since.size() +
-         request_.if_none_match.size();
+  const HttpRequest& r = request();
+  return hold_.size() + r.method.size() + r.target.size() + r.range.size() + r.if_range.size() +
+         r.if_modified_since.size() + r.if_none_match.size() + r.content_type.size();
 }
 
 void HttpRequestParser::fail(int error) {
@@ -73,153 +197,94 @@ void HttpRequestParser::fail(int error) {
 }
 
 std::size_t HttpRequestParser::feed(Bytes in) {
-  std::size_t used = 0;
-  while (used < in.size() && status_ == Status::need_more) {
-    const Bytes rest = in.subspan(used);
-    const void* lf = std::memchr(rest.data(), '\n', rest.size());
-    const std::size_t n =
-        lf ? static_cast<std::size_t>(static_cast<const std::uint8_t*>(lf) - rest.data()) + 1
-           : rest.size();
-    if (!within_limits(n)) break;
-    line_.append(reinterpret_cast<const char*>(rest.data()), n);
-    taken_ += n;
-    used += n;
-    if (lf) on_line();
-  }
+  std::size_t used = skip_empty_lines(in);
+  while (used < in.size() && status_ == Status::need_more) used += feed_head(in.subspan(used));
   return used;
 }
 
-bool HttpRequestParser::within_limits(std::size_t more) {
-  if (!have_request_line_ && line_.size() + more > http_limits::kMaxRequestLine) {
-    fail(414);
-  } else if (taken_ + more > http_limits::kMaxHead) {
-    fail(431);
-  }
-  return status_ != Status::error;
+/// RFC 9112 2.2: an empty line in front of the request line is ignored. It counts in taken_, so
+/// that a peer cannot send them for ever.
+std::size_t HttpRequestParser::skip_empty_lines(Bytes in) {
+  if (status_ != Status::need_more || beast_->have_line || !hold_.empty()) return 0;
+  const auto end =
+      std::find_if(in.begin(), in.end(), [](auto c) { return c != '\r' && c != '\n'; });
+  const auto n = std::min(static_cast<std::size_t>(end - in.begin()), http_limits::kMaxHead);
+  taken_ += n;
+  if (taken_ > http_limits::kMaxHead) fail(431);
+  return n;
 }
 
-void HttpRequestParser::on_line() {
-  std::string_view line = line_;
-  line.remove_suffix(1);
-  // RFC 9112 2.2: a bare LF ends a line too; a CR anywhere else is refused as a control character.
-  if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-  if (!have_request_line_) {
-    // RFC 9112 2.2: an empty line in front of the request line is ignored. It stays counted in
-    // taken_, so that a peer cannot send them for ever.
-    if (!line.empty()) on_request_line(line);
-  } else if (line.empty()) {
-    on_end();
-  } else if (++fields_ > http_limits::kMaxFields) {
-    fail(431);
+/// Beast takes whole lines; what is left of one is held, and put before what comes next.
+std::size_t HttpRequestParser::feed_head(Bytes in) {
+  const std::size_t before = hold_.size();
+  if (before > 0) {
+    in = in.first(std::min(in.size(), http_limits::kMaxHead));
+    hold_.append(reinterpret_cast<const char*>(in.data()), in.size());
+  }
+  const Bytes all = before > 0 ? octets(hold_) : in;
+  const std::size_t read = put(all);
+  taken_ += read;
+  if (status_ == Status::error) return in.size();
+  const std::size_t rest = status_ == Status::complete ? 0 : all.size() - read;
+  if (!beast_->have_line && rest > http_limits::kMaxRequestLine) fail(414);
+  if (taken_ + rest > http_limits::kMaxHead) fail(431);
+  if (status_ == Status::complete) {
+    hold_.clear();
+    return read - before;
+  }
+  if (before > 0) {
+    hold_.erase(0, read);
   } else {
-    on_field(line);
+    hold_.assign(reinterpret_cast<const char*>(in.data()) + read, rest);
   }
-  line_.clear();
+  return in.size();
 }
 
-void HttpRequestParser::on_request_line(std::string_view line) {
-  const std::size_t first = line.find(' ');
-  const std::size_t last = line.rfind(' ');
-  if (first == std::string_view::npos || first == last) return fail(400);
-  const std::string_view method = line.substr(0, first);
-  const std::string_view target = line.substr(first + 1, last - first - 1);
-  const std::string_view version = line.substr(last + 1);
-  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (!is_token(method) || !is_target(target) || version.size() != 8 ||
-      version.substr(0, 5) != "HTTP/" || !digit(version[5]) || version[6] != '.' ||
-      !digit(version[7])) {
-    return fail(400);
+/// Octets read; status_ tells the rest.
+std::size_t HttpRequestParser::put(Bytes in) {
+  Error ec;
+  const std::size_t read = beast_->put(boost::asio::buffer(in.data(), in.size()), ec);
+  if (ec == http::error::need_more) return read;
+  if (!ec) {
+    if (beast_->is_header_done()) status_ = Status::complete;
+  } else if (beast_->error != 0) {
+    fail(beast_->error);
+  } else if (ec == http::error::bad_version) {
+    fail(status_of_version({reinterpret_cast<const char*>(in.data()), in.size()}));
+  } else {
+    fail(ec == http::error::header_limit ? 431 : 400);
   }
-  if (version[5] != '1') return fail(505);
-  request_.method = method;
-  request_.minor_version = version[7] - '0';
-  if (!set_target(target)) return fail(400);
-  have_request_line_ = true;
+  return read;
 }
 
-/// RFC 9112 3.2: origin-form, absolute-form, and for methods that we refuse anyway the other two.
-bool HttpRequestParser::set_target(std::string_view target) {
-  if (target.front() == '/') {
-    request_.target = target;
-    return true;
-  }
-  if (target.size() > 7 && http_iequals(target.substr(0, 7), "http://")) {
-    const std::size_t path = target.find_first_of("/?", 7);
-    if (path == 7) return false;
-    request_.target = path == std::string_view::npos ? "/" : target.substr(path);
-    if (request_.target.front() == '?') request_.target.insert(0, 1, '/');
-    return true;
-  }
-  request_.target = "*";
-  return (target == "*" && request_.method == "OPTIONS") || request_.method == "CONNECT";
+bool HttpRequestParser::body_done() const { return beast_->is_done(); }
+
+HttpRequestParser::Body HttpRequestParser::feed_body(Bytes in) {
+  if (in.empty() || body_done() || status_ != Status::complete) return {};
+  if (beast_->framing) return feed_framing(in);
+  beast_->content = {};
+  const std::size_t taken = put(in);
+  return {taken, beast_->content};
 }
 
-void HttpRequestParser::on_field(std::string_view line) {
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos) return fail(400);
-  // RFC 9112 5.1 and 5.2: no space before the colon, no folded lines; both make the name no token.
-  const std::string_view name = line.substr(0, colon);
-  const std::string_view value = http_trim(line.substr(colon + 1));
-  if (!is_token(name) || !is_field_value(value)) return fail(400);
-  on_value(name, value);
-}
-
-void HttpRequestParser::on_value(std::string_view name, std::string_view value) {
-  const auto is = [name](std::string_view field) { return http_iequals(name, field); };
-  if (is("Host")) {
-    ++hosts_;
-  } else if (is("Connection")) {
-    on_connection(value);
-  } else if (is("Content-Length")) {
-    on_content_length(value);
-  } else if (is("Transfer-Encoding")) {
-    on_transfer_encoding(value);
-  } else if (is("Expect")) {
-    request_.expects_continue = http_iequals(value, "100-continue");
-  } else if (is("Range")) {
-    request_.range = value;
-  } else if (is("If-Range")) {
-    request_.if_range = value;
-  } else if (is("If-Modified-Since")) {
-    request_.if_modified_since = value;
-  } else if (is("If-None-Match")) {
-    if (!request_.if_none_match.empty()) request_.if_none_match += ',';
-    request_.if_none_match += value;
+/// The line before a chunk, or all that follows the last one. It must be in one piece.
+HttpRequestParser::Body HttpRequestParser::feed_framing(Bytes in) {
+  const std::size_t before = hold_.size();
+  in = in.first(std::min(in.size(), http_limits::kMaxHead));
+  if (before == 0 && in.size() >= kLeastFraming) {
+    const std::size_t read = put(in);
+    if (read > 0) return {read, {}};
   }
-}
-
-void HttpRequestParser::on_connection(std::string_view value) {
-  while (!value.empty()) {
-    const std::string_view option = next_element(value);
-    if (http_iequals(option, "close")) request_.close = true;
-    if (http_iequals(option, "keep-alive")) request_.keep_alive = true;
+  if (status_ == Status::error) return {in.size(), {}};
+  hold_.append(reinterpret_cast<const char*>(in.data()), in.size());
+  const std::size_t read = hold_.size() < kLeastFraming ? 0 : put(octets(hold_));
+  if (status_ == Status::error) return {in.size(), {}};
+  if (read > 0) {
+    hold_.clear();
+    return {read - before, {}};
   }
-}
-
-/// RFC 9112 6.3: a list of equal numbers is one number, anything else unrecoverable.
-void HttpRequestParser::on_content_length(std::string_view value) {
-  if (value.empty()) return fail(400);
-  while (!value.empty()) {
-    const auto n = http_number(next_element(value));
-    if (!n || (request_.content_length && *request_.content_length != *n)) return fail(400);
-    request_.content_length = n;
-  }
-}
-
-void HttpRequestParser::on_transfer_encoding(std::string_view value) {
-  if (transfer_encoding_) return fail(400);
-  transfer_encoding_ = true;
-  if (!http_iequals(value, "chunked")) return fail(501);
-  request_.chunked = true;
-}
-
-void HttpRequestParser::on_end() {
-  // RFC 9112 3.2: exactly one Host in 1.1. 6.1: both framings at once is how requests are smuggled.
-  if (hosts_ > 1 || (hosts_ == 0 && request_.minor_version >= 1)) return fail(400);
-  if (transfer_encoding_ && (request_.content_length || request_.minor_version == 0)) {
-    return fail(400);
-  }
-  status_ = Status::complete;
+  if (hold_.size() > http_limits::kMaxHead) fail(431);
+  return {in.size(), {}};
 }
 
 }  // namespace pollux

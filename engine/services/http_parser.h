@@ -1,9 +1,12 @@
-// The head of an HTTP/1.x request (RFC 9112), read from octets as they come: any split of the
-// input gives the same request. What it holds never exceeds the limits below, whatever is fed.
+// An HTTP/1.x request (RFC 9112), read from octets as they come: any split of the input gives the
+// same request (what is none may be refused sooner or later, by the split). The grammar is Boost.Beast's (README.md says what was measured); limits, what must
+// be refused beyond the grammar, and status codes are ours. What is held never exceeds the limits
+// below, whatever is fed.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,8 +26,7 @@ struct HttpRequest {
   std::string method;
   std::string target;  ///< origin-form: starts with '/', or "*"; not decoded; with the query
   int minor_version = 1;
-  bool close = false;       ///< Connection: close
-  bool keep_alive = false;  ///< Connection: keep-alive
+  bool persistent = false;  ///< RFC 9112 9.3: 1.1 unless told to close, 1.0 only when asked
   bool chunked = false;     ///< Transfer-Encoding: chunked
   bool expects_continue = false;
   std::optional<std::uint64_t> content_length;
@@ -32,49 +34,54 @@ struct HttpRequest {
   std::string if_range;
   std::string if_modified_since;
   std::string if_none_match;
-
-  /// RFC 9112 9.3: 1.1 persists unless told to close, 1.0 only when asked.
-  bool persistent() const { return !close && (minor_version >= 1 || keep_alive); }
+  std::string content_type;
 };
 
 class HttpRequestParser {
  public:
   enum class Status : std::uint8_t { need_more, complete, error };
 
+  HttpRequestParser();
+  ~HttpRequestParser();
+  HttpRequestParser(const HttpRequestParser&) = delete;
+  HttpRequestParser& operator=(const HttpRequestParser&) = delete;
+
   /// Reads up to the end of one head; returns octets taken. Takes nothing once complete or failed.
   std::size_t feed(Bytes in);
+  /// Of the head, until the body turns out to be broken.
   Status status() const { return status_; }
   /// The response status of a failed request: 400, 414, 431, 501 or 505.
   int error() const { return error_; }
-  const HttpRequest& request() const { return request_; }
+  const HttpRequest& request() const;
   /// No octet of a request has come yet.
   bool idle() const { return taken_ == 0; }
   /// Ready for the next request.
-  void reset() { *this = HttpRequestParser{}; }
+  void reset();
   /// Octets of text held now (at most kMaxHead and a constant).
   std::size_t held() const;
 
- private:
-  void fail(int error);
-  bool within_limits(std::size_t more);
-  void on_line();
-  void on_request_line(std::string_view line);
-  bool set_target(std::string_view target);
-  void on_field(std::string_view line);
-  void on_value(std::string_view name, std::string_view value);
-  void on_connection(std::string_view value);
-  void on_content_length(std::string_view value);
-  void on_transfer_encoding(std::string_view value);
-  void on_end();
+  struct Body {
+    std::size_t taken = 0;
+    Bytes content;  ///< the part of what was taken that is content, within `in`
+  };
+  /// After a complete head: one step into the body. Framing is taken silently; every call takes
+  /// something until the body is done or broken.
+  Body feed_body(Bytes in);
+  /// All of the request has come; without a body at once.
+  bool body_done() const;
 
-  HttpRequest request_;
-  std::string line_;
+ private:
+  class Beast;
+  void fail(int error);
+  std::size_t skip_empty_lines(Bytes in);
+  std::size_t feed_head(Bytes in);
+  std::size_t put(Bytes in);
+  Body feed_framing(Bytes in);
+
+  std::unique_ptr<Beast> beast_;
+  std::string hold_;  ///< what came of a head or a chunk's framing that is not complete
   std::size_t taken_ = 0;
-  std::size_t fields_ = 0;
-  int hosts_ = 0;
   int error_ = 0;
-  bool have_request_line_ = false;
-  bool transfer_encoding_ = false;
   Status status_ = Status::need_more;
 };
 

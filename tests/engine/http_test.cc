@@ -22,15 +22,15 @@ std::string describe(const HttpRequestParser& p) {
   const HttpRequest& r = p.request();
   return std::to_string(static_cast<int>(p.status())) + " " + std::to_string(p.error()) + " " +
          r.method + " " + r.target + " " + std::to_string(r.minor_version) + " " +
-         std::to_string(r.persistent()) + std::to_string(r.chunked) +
+         std::to_string(r.persistent) + std::to_string(r.chunked) +
          std::to_string(r.expects_continue) + " " +
          (r.content_length ? std::to_string(*r.content_length) : "-") + " " + r.range + " " +
          r.if_none_match;
 }
 
-HttpRequestParser parsed(std::string_view text) {
-  HttpRequestParser p;
-  p.feed(octets(text));
+std::unique_ptr<HttpRequestParser> parsed(std::string_view text) {
+  auto p = std::make_unique<HttpRequestParser>();
+  p->feed(octets(text));
   return p;
 }
 
@@ -42,7 +42,7 @@ TEST(HttpParser, ReadsOneHeadAndNoMore) {
   EXPECT_EQ(p.status(), Status::complete);
   EXPECT_EQ(p.request().method, "GET");
   EXPECT_EQ(p.request().target, "/a?b");
-  EXPECT_TRUE(p.request().persistent());
+  EXPECT_TRUE(p.request().persistent);
   EXPECT_EQ(p.feed(octets("more")), 0U);
   p.reset();
   EXPECT_TRUE(p.idle());
@@ -53,7 +53,7 @@ const std::vector<std::string>& good_heads() {
   static const std::vector<std::string> heads{
       "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
       "GET / HTTP/1.0\r\n\r\n",
-      "GET / HTTP/1.0\nConnection: Keep-Alive\n\n",
+      "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
       "\r\n\r\nHEAD /a%20b HTTP/1.1\r\nhost:\tx \r\nRANGE: bytes=0-1\r\n\r\n",
       "GET http://h:80/p?q HTTP/1.1\r\nHost: h\r\nConnection: foo , Close\r\n\r\n",
       "GET http://h HTTP/1.1\r\nHost: h\r\nIf-None-Match: \"a\"\r\nIf-None-Match: \"b\"\r\n\r\n",
@@ -62,7 +62,8 @@ const std::vector<std::string>& good_heads() {
       "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
       "OPTIONS * HTTP/1.1\r\nHost: x\r\nX-Empty:\r\n\r\n",
       "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
-      "GET / HTTP/1.9\r\nHost: x\r\nX: \x80\xff\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: x\r\nX: \x80\xff\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n folded\r\n\r\n",
   };
   return heads;
 }
@@ -93,6 +94,8 @@ const std::vector<BadHead>& bad_heads() {
       {"GET / http/1.1\r\n\r\n", 400},
       {"GET / HTTP/1.10\r\n\r\n", 400},
       {"GET / HTTP/1.1 \r\n\r\n", 400},
+      {"GET / HTTP/1.1\nHost: x\n\n", 400},
+      {"GET / HTTP/1.2\r\n\r\n", 505},
       {"GET / HTTP/2.0\r\n\r\n", 505},
       {"GET / HTTP/0.9\r\n\r\n", 505},
       {std::string("GET /\0 HTTP/1.1\r\n\r\n", 20), 400},
@@ -100,7 +103,6 @@ const std::vector<BadHead>& bad_heads() {
       {"\x16\x03\x01\x02\n", 400},
       {"GET / HTTP/1.1\r\n\r\n", 400},
       {get + "Host: y\r\n\r\n", 400},
-      {get + " folded\r\n\r\n", 400},
       {get + "Name : x\r\n\r\n", 400},
       {get + "Nothing\r\n\r\n", 400},
       {get + ": x\r\n\r\n", 400},
@@ -127,15 +129,15 @@ const std::vector<BadHead>& bad_heads() {
 TEST(HttpParser, AcceptsTheTable) {
   for (const auto& head : good_heads()) {
     const auto p = parsed(head);
-    EXPECT_EQ(p.status(), Status::complete) << head << p.error();
+    EXPECT_EQ(p->status(), Status::complete) << head << p->error();
   }
 }
 
 TEST(HttpParser, RefusesTheTable) {
   for (const auto& head : bad_heads()) {
     const auto p = parsed(head.text);
-    EXPECT_EQ(p.status(), Status::error) << head.text;
-    EXPECT_EQ(p.error(), head.error) << head.text;
+    EXPECT_EQ(p->status(), Status::error) << head.text;
+    EXPECT_EQ(p->error(), head.error) << head.text;
   }
 }
 
@@ -143,7 +145,7 @@ TEST(HttpParser, AnySplitGivesTheSame) {
   std::vector<std::string> heads = good_heads();
   for (const auto& bad : bad_heads()) heads.push_back(bad.text);
   for (const auto& head : heads) {
-    const std::string whole = describe(parsed(head));
+    const std::string whole = describe(*parsed(head));
     for (std::size_t at = 0; at <= head.size(); ++at) {
       HttpRequestParser p;
       p.feed(octets(head).first(at));
@@ -205,9 +207,12 @@ TEST(HttpParser, RandomOctetsNeverExceedTheLimits) {
 
 constexpr std::time_t kNow = 784111777;  // Sun, 06 Nov 1994 08:49:37 GMT
 
+Slice slice(std::string_view s) { return Slice::from_static(octets(s)); }
+
 /// Feeds `in` in pieces of `step` octets and takes all output, as a transport with room would.
 std::string converse(HttpConversation& c, std::string_view in, std::size_t step = 1 << 20) {
   std::string out;
+  c.at({kNow, Instant{1h}});
   for (std::size_t at = 0;;) {
     while (c.has_output()) {
       const Slice body = c.head().empty() ? c.body() : Slice{};
@@ -216,12 +221,12 @@ std::string converse(HttpConversation& c, std::string_view in, std::size_t step 
       c.sent(piece.size());
     }
     if (c.closing() || at == in.size()) return out;
-    at += c.feed(octets(in.substr(at, step)), kNow);
+    at += c.feed(slice(in.substr(at, step)));
   }
 }
 
 std::string answer(std::string_view request) {
-  HttpContent content("");
+  HttpContent content(HttpOptions{});
   HttpConversation c(content);
   return converse(c, request);
 }
@@ -291,7 +296,7 @@ TEST(HttpConversation, StatusTable) {
            Row{get("/", "Content-Length: 5000000\r\n"), "200", true},
            Row{get("/", "Content-Length: 5\r\nExpect: 100-continue\r\n"), "200", true},
        }) {
-    HttpContent content("");
+    HttpContent content(HttpOptions{});
     HttpConversation c(content);
     const std::string response = converse(c, r.request);
     EXPECT_EQ(response.substr(0, 13), std::string("HTTP/1.1 ") + r.status + " ") << r.request;
@@ -314,41 +319,41 @@ TEST(HttpConversation, PipelinedRequestsAreAnsweredInOrderWhateverTheSplit) {
   EXPECT_TRUE(has(whole, "HTTP/1.1 404"));
   EXPECT_TRUE(whole.ends_with("\r\n\r\n !\"#$"));  // nothing after close
   for (std::size_t step = 1; step < in.size(); ++step) {
-    HttpContent content("");
+    HttpContent content(HttpOptions{});
     HttpConversation c(content);
     ASSERT_EQ(converse(c, in, step), whole) << step;
   }
 }
 
 TEST(HttpConversation, TakesNothingWhileAResponseWaits) {
-  HttpContent content("");
+  HttpContent content(HttpOptions{});
   HttpConversation c(content);
   const std::string one = get("/bytes/1000000");
-  EXPECT_EQ(c.feed(octets(one + one), kNow), one.size());
-  EXPECT_EQ(c.feed(octets(one), kNow), 0U);
+  EXPECT_EQ(c.feed(slice(one + one)), one.size());
+  EXPECT_EQ(c.feed(slice(one)), 0U);
 }
 
 TEST(HttpConversation, SmallResponsesAreOnePiece) {
-  HttpContent content("");
+  HttpContent content(HttpOptions{});
   HttpConversation c(content);
-  c.feed(octets(get("/bytes/2048")), kNow);
+  c.feed(slice(get("/bytes/2048")));
   EXPECT_TRUE(c.body().empty());
   EXPECT_LT(c.head().size(), 2048U + 512U);
   c.sent(c.head().size());
-  c.feed(octets(get("/bytes/2049")), kNow);
+  c.feed(slice(get("/bytes/2049")));
   EXPECT_EQ(c.body().size(), 2049U);
 }
 
 TEST(HttpConversation, TimeOut) {
-  HttpContent content("");
+  HttpContent content(HttpOptions{});
   HttpConversation begun(content);
-  begun.feed(octets("GET / HT"), kNow);
+  begun.feed(slice("GET / HT"));
   EXPECT_TRUE(begun.mid_request());
-  begun.time_out(kNow);
+  begun.time_out();
   EXPECT_TRUE(converse(begun, "").starts_with("HTTP/1.1 408 Request Timeout\r\n"));
   EXPECT_TRUE(begun.closing());
   HttpConversation silent(content);
-  silent.time_out(kNow);
+  silent.time_out();
   EXPECT_FALSE(silent.has_output());
   EXPECT_TRUE(silent.closing());
 }
@@ -391,7 +396,7 @@ TEST(HttpConversation, RangeFarInAHugeBody) {
 }
 
 TEST(HttpConversation, RandomOctetsNeverBreakIt) {
-  HttpContent content("");
+  HttpContent content(HttpOptions{});
   EXPECT_TRUE(rc::check([&] {
     HttpConversation c(content);
     const std::string out = converse(c, *http_like(), *rc::gen::inRange<std::size_t>(1, 50));

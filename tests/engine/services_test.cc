@@ -154,6 +154,10 @@ std::unique_ptr<Service> make_service(const ServiceConfig& config) {
   return std::move(make_services(config, 1).front());
 }
 
+std::unique_ptr<Service> http(const HttpOptions& options = {}) {
+  return std::move(make_http_services(options, 1, nullptr).front());
+}
+
 Net net_of(ServiceKind kind) { return Net(make_service({.kind = kind})); }
 
 std::string pattern(std::size_t n) {
@@ -235,7 +239,7 @@ TEST(Chargen, SendsThePatternForAsLongAsItIsRead) {
 }
 
 TEST(Http, KeepsTheConnectionAndPipelines) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.send(get("/"));
   EXPECT_EQ(count(net.app.received, "HTTP/1.1 200 OK"), 1U);
   std::string many;
@@ -246,11 +250,11 @@ TEST(Http, KeepsTheConnectionAndPipelines) {
 }
 
 TEST(Http, AnswersAfterThePeersFin) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.stream().shutdown_write();  // nothing asked: closes
   net.run(1s);
   EXPECT_TRUE(net.app.peer_closed);
-  Net other(std::make_unique<HttpService>(""));
+  Net other(http());
   const std::string request = get("/bytes/3000000");
   other.stream().write(
       Bytes{reinterpret_cast<const std::uint8_t*>(request.data()), request.size()});
@@ -264,7 +268,7 @@ TEST(Http, AnswersAfterThePeersFin) {
 }
 
 TEST(Http, ClosesAfterAnErrorWithoutReset) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.send("nonsense\r\n" + pattern(500000));
   EXPECT_TRUE(net.app.received.starts_with("HTTP/1.1 400 "));
   EXPECT_TRUE(net.app.peer_closed);
@@ -275,7 +279,7 @@ TEST(Http, ClosesAfterAnErrorWithoutReset) {
 }
 
 TEST(Http, HeaderThatTricklesInHasTenSeconds) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.send("GET / HTTP/1.1\r\n");
   for (int i = 0; i < 8; ++i) {
     net.send("A: b\r\n");
@@ -290,7 +294,7 @@ TEST(Http, HeaderThatTricklesInHasTenSeconds) {
 }
 
 TEST(Http, SilentClientIsClosed) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.run(9s);
   EXPECT_FALSE(net.app.peer_closed);
   net.run(3s);  // the wheel is late by up to an eighth
@@ -299,7 +303,7 @@ TEST(Http, SilentClientIsClosed) {
 }
 
 TEST(Http, IdleConnectionIsClosedAfterAMinute) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.send(get("/bytes/1"));
   net.run(58s);
   EXPECT_FALSE(net.app.peer_closed);
@@ -311,7 +315,7 @@ TEST(Http, IdleConnectionIsClosedAfterAMinute) {
 }
 
 TEST(Http, ClientThatNeverReadsIsBoundedAndEnds) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.app.reading = false;
   net.send(get("/bytes/1000000000000"));
   EXPECT_LE(net.server.counters().memory_bytes.get(), 1U << 20);
@@ -322,7 +326,7 @@ TEST(Http, ClientThatNeverReadsIsBoundedAndEnds) {
 }
 
 TEST(Http, PipeliningWithoutReadingIsBounded) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.app.reading = false;
   std::string many;
   for (int i = 0; i < 5000; ++i) many += get("/bytes/1");
@@ -335,7 +339,7 @@ TEST(Http, PipeliningWithoutReadingIsBounded) {
 }
 
 TEST(Http, SlowReaderIsNotCutOff) {
-  Net net(std::make_unique<HttpService>(""));
+  Net net(http());
   net.app.reading = false;
   net.send(get("/bytes/1000000", "Connection: close\r\n"));
   for (int i = 0; i < 60 && !net.app.closed && !net.app.peer_closed; ++i) {
