@@ -54,9 +54,13 @@ Bytes octets(const std::string& s) {
   return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()};
 }
 
-/// The shortest end of a chunked body, "0\r\n\r\n". Beast wants to see no less of a chunk's framing
-/// at once: it asserts on four octets of it.
-constexpr std::size_t kLeastFraming = 5;
+/// Octets up to the end of the first line, or of all.
+std::size_t line_size(Bytes in) {
+  return static_cast<std::size_t>(std::find(in.begin(), in.end(), '\n') - in.begin());
+}
+
+/// Beast asserts on four octets of a last chunk, "0\r\n\r": what may become one waits for a fifth.
+bool too_short(const std::string& framing) { return framing.size() < 5 && framing.front() == '0'; }
 
 }  // namespace
 
@@ -100,10 +104,6 @@ class HttpRequestParser::Beast final : public http::basic_parser<true> {
     ec = http::error::bad_field;
   }
   void on_request_impl(http::verb, Text method, Text target, int version, Error& ec) override {
-    constexpr std::size_t kRest = std::string_view("  HTTP/1.1\r\n").size();
-    if (method.size() + target.size() + kRest > http_limits::kMaxRequestLine) {
-      return refuse(414, ec);
-    }
     request.method = view(method);
     request.minor_version = version % 10;
     have_line = true;
@@ -150,6 +150,7 @@ class HttpRequestParser::Beast final : public http::basic_parser<true> {
     // RFC 9112 3.2: exactly one Host in 1.1. 6.1: chunks in 1.0 are how requests are smuggled.
     if (hosts_ > 1 || (hosts_ == 0 && !v1_0) || (request.chunked && v1_0)) return refuse(400, ec);
     request.persistent = keep_alive();
+    if (const auto length = content_length()) request.content_length = *length;
     done_ = true;
     framing = request.chunked;
   }
@@ -222,11 +223,14 @@ std::size_t HttpRequestParser::feed_head(Bytes in) {
     hold_.append(reinterpret_cast<const char*>(in.data()), in.size());
   }
   const Bytes all = before > 0 ? octets(hold_) : in;
+  if (!beast_->have_line && line_size(all) > http_limits::kMaxRequestLine) {
+    fail(414);
+    return in.size();
+  }
   const std::size_t read = put(all);
   taken_ += read;
   if (status_ == Status::error) return in.size();
   const std::size_t rest = status_ == Status::complete ? 0 : all.size() - read;
-  if (!beast_->have_line && rest > http_limits::kMaxRequestLine) fail(414);
   if (taken_ + rest > http_limits::kMaxHead) fail(431);
   if (status_ == Status::complete) {
     hold_.clear();
@@ -271,13 +275,13 @@ HttpRequestParser::Body HttpRequestParser::feed_body(Bytes in) {
 HttpRequestParser::Body HttpRequestParser::feed_framing(Bytes in) {
   const std::size_t before = hold_.size();
   in = in.first(std::min(in.size(), http_limits::kMaxHead));
-  if (before == 0 && in.size() >= kLeastFraming) {
+  if (before == 0 && in.size() >= 5) {  // as nearly always: nothing to hold
     const std::size_t read = put(in);
     if (read > 0) return {read, {}};
   }
   if (status_ == Status::error) return {in.size(), {}};
   hold_.append(reinterpret_cast<const char*>(in.data()), in.size());
-  const std::size_t read = hold_.size() < kLeastFraming ? 0 : put(octets(hold_));
+  const std::size_t read = too_short(hold_) ? 0 : put(octets(hold_));
   if (status_ == Status::error) return {in.size(), {}};
   if (read > 0) {
     hold_.clear();

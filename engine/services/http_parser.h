@@ -1,7 +1,7 @@
 // An HTTP/1.x request (RFC 9112), read from octets as they come: any split of the input gives the
-// same request (what is none may be refused sooner or later, by the split). The grammar is Boost.Beast's (README.md says what was measured); limits, what must
-// be refused beyond the grammar, and status codes are ours. What is held never exceeds the limits
-// below, whatever is fed.
+// same request (what is none may be refused sooner or later, by the split). The grammar is
+// Boost.Beast's (README.md says what was measured); limits, what must be refused beyond the
+// grammar, and status codes are ours. What is held never exceeds the limits below, whatever is fed.
 #pragma once
 
 #include <cstddef>
@@ -54,7 +54,7 @@ class HttpRequestParser {
   int error() const { return error_; }
   const HttpRequest& request() const;
   /// No octet of a request has come yet.
-  bool idle() const { return taken_ == 0; }
+  bool idle() const { return taken_ == 0 && hold_.empty(); }
   /// Ready for the next request.
   void reset();
   /// Octets of text held now (at most kMaxHead and a constant).
@@ -64,8 +64,8 @@ class HttpRequestParser {
     std::size_t taken = 0;
     Bytes content;  ///< the part of what was taken that is content, within `in`
   };
-  /// After a complete head: one step into the body. Framing is taken silently; every call takes
-  /// something until the body is done or broken.
+  /// After a complete head: one step into the body. Framing is taken silently; every call gets
+  /// on until the body is done or broken, though not always by an octet.
   Body feed_body(Bytes in);
   /// All of the request has come; without a body at once.
   bool body_done() const;

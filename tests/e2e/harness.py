@@ -210,8 +210,11 @@ class Lab(Netns):
 
     def wait_closed(self, timeout=20):
         """Waits until no connection is open."""
-        wait_until(lambda: self.totals()["connections_open"] == 0, timeout,
-                   f"connections_open == 0 (is {self.totals()['connections_open']})")
+        self.wait_for_connections(0, timeout)
+
+    def wait_for_connections(self, n, timeout=20):
+        wait_until(lambda: self.totals()["connections_open"] == n, timeout,
+                   f"connections_open == {n} (is {self.totals()['connections_open']})")
 
     @property
     def pid(self):

@@ -119,6 +119,47 @@ TEST_F(HttpFilesTest, ServesFilesAndIndexes) {
   EXPECT_EQ(get(files, "/" + std::string(3000, 'x')).status, 404);
 }
 
+TEST_F(HttpFilesTest, ListsDirectoriesOnlyWhenToldTo) {
+  write("root/b<&>\".txt", "12345");
+  write("root/a:b", "");
+  write("root/.hidden", "");
+  fs::create_symlink("../secret.txt", root() / "link");
+  HttpFiles plain(root().string());
+  EXPECT_EQ(get(plain, "/").status, 404);
+  HttpFiles files(root().string(), HttpFiles::kMaxFiles, true);
+  const HttpFiles::Found found = get(files, "/");
+  ASSERT_EQ(found.status, 200);
+  EXPECT_EQ(found.file->type(), "text/html; charset=utf-8");
+  EXPECT_EQ(found.file->etag(), "");
+  const std::string page = text(found);
+  const char* expected =
+      "<ul>\n"
+      "<li><a href=\"./a.txt\">a.txt</a> 5</li>\n"
+      "<li><a href=\"./a%3Ab\">a:b</a> 0</li>\n"
+      "<li><a href=\"./b%3C%26%3E%22.txt\">b&lt;&amp;&gt;&quot;.txt</a> 5</li>\n"
+      "<li><a href=\"./large\">large</a> 100005</li>\n"
+      "<li><a href=\"./sub/\">sub/</a></li>\n"
+      "</ul>\n";
+  EXPECT_NE(page.find(expected), std::string::npos) << page;
+  EXPECT_EQ(text(get(files, "/sub/")), "<p>sub");  // index.html goes before
+  EXPECT_EQ(get(files, "/a.txt/").status, 404);
+  EXPECT_EQ(get(files, "/none/").status, 404);
+  EXPECT_EQ(files.cached(), 1U);  // no page of them is kept
+  fs::create_directory(root() / "empty");
+  EXPECT_NE(text(get(files, "/empty/")).find("../"), std::string::npos);
+}
+
+TEST_F(HttpFilesTest, ListingsAreBounded) {
+  for (int i = 0; i < 1100; ++i) write("root/sub/n" + std::to_string(i), "");
+  fs::remove(root() / "sub/index.html");
+  HttpFiles files(root().string(), HttpFiles::kMaxFiles, true);
+  const std::string page = text(get(files, "/sub/"));
+  std::size_t n = 0;
+  for (std::size_t at = 0; (at = page.find("<li>", at)) != std::string::npos; ++at) ++n;
+  EXPECT_EQ(n, 1001U);  // and the one up
+  EXPECT_NE(page.find("There are more."), std::string::npos);
+}
+
 TEST_F(HttpFilesTest, RootMustBeAFolder) {
   EXPECT_THROW(HttpFiles((base_ / "nothing").string()), std::system_error);
   EXPECT_THROW(HttpFiles((root() / "a.txt").string()), std::system_error);

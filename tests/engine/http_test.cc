@@ -141,21 +141,95 @@ TEST(HttpParser, RefusesTheTable) {
   }
 }
 
+/// What is none may be refused only when a head's end has come.
+void feed_end(HttpRequestParser& p) {
+  if (p.status() == Status::need_more) p.feed(octets("\r\n\r\n"));
+}
+
 TEST(HttpParser, AnySplitGivesTheSame) {
   std::vector<std::string> heads = good_heads();
   for (const auto& bad : bad_heads()) heads.push_back(bad.text);
   for (const auto& head : heads) {
-    const std::string whole = describe(*parsed(head));
+    const auto p = parsed(head);
+    const bool good = p->status() == Status::complete;
+    const std::string whole = describe(*p);
+    const auto same = [&](const HttpRequestParser& other) {
+      return good ? describe(other) == whole
+                  : other.status() == Status::error && other.error() == p->error();
+    };
     for (std::size_t at = 0; at <= head.size(); ++at) {
-      HttpRequestParser p;
-      p.feed(octets(head).first(at));
-      p.feed(octets(head).subspan(at));
-      ASSERT_EQ(describe(p), whole) << "split at " << at << " of " << head;
+      HttpRequestParser split;
+      split.feed(octets(head).first(at));
+      split.feed(octets(head).subspan(at));
+      feed_end(split);
+      ASSERT_TRUE(same(split)) << "split at " << at << " of " << head << describe(split);
     }
     HttpRequestParser single;
     for (const char& c : head) single.feed(octets({&c, 1}));
-    EXPECT_EQ(describe(single), whole) << head;
+    feed_end(single);
+    EXPECT_TRUE(same(single)) << head << describe(single);
   }
+}
+
+/// The content of the body behind `head`, fed in pieces of `step`; nullopt when it is refused.
+std::optional<std::string> body_in(std::string_view text, std::size_t step,
+                                   std::size_t* taken = nullptr) {
+  HttpRequestParser p;
+  std::size_t at = p.feed(octets(text));
+  std::string content;
+  std::size_t calls = 0;
+  while (at < text.size() && p.status() == Status::complete && !p.body_done()) {
+    const auto b = p.feed_body(octets(text.substr(at, step)));
+    EXPECT_LE(b.taken, step);
+    if (++calls > 3 * text.size()) return "it does not end";
+    content.append(reinterpret_cast<const char*>(b.content.data()), b.content.size());
+    at += b.taken;
+  }
+  if (taken != nullptr) *taken = at;
+  if (p.status() == Status::error || !p.body_done()) return std::nullopt;
+  return content;
+}
+
+const std::string kChunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+TEST(HttpParser, BodiesWhateverTheSplit) {
+  struct Row {
+    std::string text;
+    std::optional<std::string> content;
+  };
+  for (const Row& r :
+       {Row{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "hello"},
+        Row{kChunked + "0\r\n\r\n", ""}, Row{kChunked + "5\r\nhello\r\n0\r\n\r\n", "hello"},
+        Row{kChunked + "01\r\nh\r\n001\r\ne\r\n3\r\nllo\r\n000\r\n\r\n", "hello"},
+        Row{kChunked + "1;a=b\r\nh\r\n4;x\r\nello\r\n0\r\n\r\n", "hello"},
+        Row{kChunked + "5\r\nhello\r\n0\r\nHost: y\r\nTrailer: x\r\n\r\n", "hello"},
+        Row{kChunked + "5\r\nhello0\r\n\r\n", std::nullopt},
+        Row{kChunked + "x\r\nhello\r\n0\r\n\r\n", std::nullopt},
+        Row{kChunked + "-1\r\nhello\r\n0\r\n\r\n", std::nullopt},
+        Row{kChunked + "11111111111111111\r\nhello\r\n", std::nullopt},
+        Row{kChunked + "5\r\nhello\r\n0\r\nContent-Length: 1\r\n\r\n", std::nullopt},
+        Row{kChunked + std::string(20000, '1'), std::nullopt},
+        Row{kChunked + "0\r\n" + fields(5000), std::nullopt}}) {
+    const std::size_t most = std::min<std::size_t>(r.text.size(), 200);
+    for (std::size_t step = 1; step <= most; ++step) {
+      std::size_t taken = 0;
+      ASSERT_EQ(body_in(r.text + "GET", step, &taken), r.content) << r.text << " by " << step;
+      if (r.content) {
+        ASSERT_EQ(taken, r.text.size()) << r.text << " by " << step;
+      }
+    }
+  }
+}
+
+TEST(HttpParser, RandomChunksAreReadOrRefused) {
+  EXPECT_TRUE(rc::check([] {
+    std::string text = kChunked;
+    const auto part =
+        rc::gen::element<std::string>("5", "0", "\r\n", "\r", "\n", "hello", ";a", "=", "X: y\r\n",
+                                      "0\r\n\r\n", "5\r\nhello\r\n", "\"", " ", "ffffffffffffffff");
+    for (const auto& p : *rc::gen::container<std::vector<std::string>>(part)) text += p;
+    body_in(text, *rc::gen::inRange<std::size_t>(1, 20));
+  }));
 }
 
 TEST(HttpParser, HeaderFloodsEnd) {
@@ -402,6 +476,176 @@ TEST(HttpConversation, RandomOctetsNeverBreakIt) {
     const std::string out = converse(c, *http_like(), *rc::gen::inRange<std::size_t>(1, 50));
     return out.empty() || out.starts_with("HTTP/1.1 ");
   }));
+}
+
+// -- echo, drip, events ------------------------------------------------------------------------
+
+std::string post(const std::string& more, const std::string& body) {
+  return "POST /echo HTTP/1.1\r\nHost: x\r\n" + more + "\r\n" + body;
+}
+
+/// The content of a chunked body.
+std::string unchunked(std::string_view body) {
+  return body_in(kChunked + std::string(body), 1000).value_or("broken");
+}
+
+TEST(HttpEcho, SendsBackWhatCameWithItsType) {
+  const std::string a =
+      answer(post("Content-Length: 5\r\nContent-Type: image/png\r\n", "hello") + get("/none"));
+  EXPECT_TRUE(a.starts_with("HTTP/1.1 200 OK\r\n"));
+  EXPECT_TRUE(has(a, "Content-Type: image/png\r\n"));
+  EXPECT_TRUE(has(a, "Content-Length: 5\r\n"));
+  EXPECT_TRUE(has(a, "nosniff"));
+  EXPECT_TRUE(has(a, "\r\n\r\nhelloHTTP/1.1 404 "));  // and the next request is read
+  EXPECT_TRUE(has(answer(post("", "")), "Content-Length: 0\r\n"));
+}
+
+TEST(HttpEcho, ChunksInAndOutWhateverTheSplit) {
+  const std::string in =
+      post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n");
+  for (std::size_t step = 1; step <= in.size(); ++step) {
+    HttpContent content(HttpOptions{});
+    HttpConversation c(content);
+    const std::string a = converse(c, in + get("/none"), step);
+    ASSERT_TRUE(has(a, "Transfer-Encoding: chunked\r\n"));
+    const std::size_t next = a.find("HTTP/1.1 404 ");
+    ASSERT_NE(next, a.npos) << a;
+    ASSERT_EQ(unchunked(body_of(a.substr(0, next))), "hello, world") << step;
+  }
+  EXPECT_TRUE(
+      answer(post("Transfer-Encoding: chunked\r\n", "0\r\n\r\n")).ends_with("\r\n\r\n0\r\n\r\n"));
+}
+
+TEST(HttpEcho, PiecesAreNotCopied) {
+  HttpContent content(HttpOptions{});
+  HttpConversation c(content);
+  const std::string in = post("Content-Length: 100000\r\n", "");
+  const std::string body(100000, 'b');
+  c.feed(slice(in));
+  c.sent(c.head().size());
+  EXPECT_TRUE(c.mid_body());
+  EXPECT_EQ(c.feed(slice(body)), body.size());
+  EXPECT_EQ(c.body().data(), reinterpret_cast<const std::uint8_t*>(body.data()));
+  EXPECT_EQ(c.feed(slice(body)), 0U);  // one piece at a time
+  c.sent(body.size());
+  EXPECT_FALSE(c.mid_body());
+}
+
+TEST(HttpEcho, ContinuesBeforeTheBodyAndClosesAfterIt) {
+  HttpContent content(HttpOptions{});
+  HttpConversation c(content);
+  const std::string head =
+      post("Expect: 100-continue\r\nConnection: close\r\nContent-Length: 2\r\n", "");
+  const std::string a = converse(c, head);
+  EXPECT_TRUE(a.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")) << a;
+  EXPECT_FALSE(c.closing());
+  EXPECT_EQ(converse(c, "hi"), "hi");
+  EXPECT_TRUE(c.closing());
+}
+
+TEST(HttpEcho, BrokenChunksEndTheResponse) {
+  HttpContent content(HttpOptions{});
+  HttpConversation c(content);
+  const std::string a =
+      converse(c, post("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\nzz\r\nhi\r\n"));
+  EXPECT_TRUE(a.ends_with("2\r\nhi")) << a;
+  EXPECT_TRUE(c.closing());
+}
+
+TEST(HttpEcho, OtherMethodsAreToldWhatIsAllowed) {
+  const std::string a = answer(get("/echo"));
+  EXPECT_TRUE(a.starts_with("HTTP/1.1 405 ")) << a;
+  EXPECT_TRUE(has(a, "Allow: POST, PUT\r\n"));
+  EXPECT_TRUE(has(answer("POST / HTTP/1.1\r\nHost: x\r\n\r\n"), "Allow: GET, HEAD\r\n"));
+}
+
+/// What can be sent at `now`.
+std::string said(HttpConversation& c, Instant now) {
+  c.at({kNow, now});
+  std::string out;
+  while (c.has_output()) {
+    const Slice body = c.head().empty() ? c.body() : Slice{};
+    const Bytes piece = c.head().empty() ? body.bytes() : c.head();
+    out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    c.sent(piece.size());
+  }
+  return out;
+}
+
+TEST(HttpDrip, OctetsComeEvenlyAfterTheDelay) {
+  HttpContent content(HttpOptions{});
+  HttpConversation c(content);
+  const Instant start{1h};
+  c.at({kNow, start});
+  c.feed(slice(get("/drip?bytes=11&seconds=10&delay=1.5")));
+  EXPECT_EQ(said(c, start), "");
+  EXPECT_EQ(c.resumes_at(), start + 1500ms);
+  EXPECT_EQ(c.feed(slice(get("/"))), 0U);
+  const std::string first = said(c, start + 1500ms);
+  EXPECT_TRUE(has(first, "Content-Length: 11\r\n")) << first;
+  EXPECT_EQ(body_of(first).size(), 1U);
+  EXPECT_EQ(c.resumes_at(), start + 2500ms);
+  EXPECT_EQ(said(c, start + 2400ms), "");
+  EXPECT_EQ(said(c, start + 2500ms).size(), 1U);
+  EXPECT_EQ(said(c, start + 6500ms).size(), 4U);
+  EXPECT_EQ(said(c, start + 11500ms).size(), 5U);
+  EXPECT_EQ(c.resumes_at(), std::nullopt);
+  EXPECT_GT(c.feed(slice(get("/"))), 0U);
+}
+
+TEST(HttpDrip, Table) {
+  struct Row {
+    const char* query;
+    int status;
+  };
+  for (const Row& r :
+       {Row{"", 200}, Row{"?", 200}, Row{"?bytes=0", 200}, Row{"?bytes=1&seconds=0", 200},
+        Row{"?seconds=0.25&unknown=1", 200}, Row{"?bytes=x", 400}, Row{"?bytes=-1", 400},
+        Row{"?bytes=1000000001", 400}, Row{"?seconds=-1", 400}, Row{"?seconds=3601", 400},
+        Row{"?seconds=1e3", 400}, Row{"?seconds=nan", 400}, Row{"?seconds=inf", 400},
+        Row{"?delay=61", 400}, Row{"?delay=", 400}}) {
+    const std::string a = answer(get("/drip" + std::string(r.query)));
+    EXPECT_TRUE(a.starts_with("HTTP/1.1 " + std::to_string(r.status))) << r.query << a;
+  }
+}
+
+TEST(HttpEvents, AreAStreamWithoutEnd) {
+  HttpOptions options;
+  HttpContent content(options);
+  HttpConversation c(content);
+  const std::string head = converse(c, get("/events"));
+  EXPECT_TRUE(has(head, "Content-Type: text/event-stream\r\n")) << head;
+  EXPECT_FALSE(has(head, "Content-Length"));
+  EXPECT_TRUE(c.streams_events());
+  EXPECT_EQ(c.resumes_at(), kNever);
+  c.say_event("{}");
+  EXPECT_EQ(said(c, Instant{1h}), "data: {}\n\n");
+  EXPECT_EQ(c.resumes_at(), kNever);
+}
+
+TEST(HttpContent, TheLivePageIsWhereItWasAsked) {
+  const auto status = [](const HttpOptions& o, const std::string& target) {
+    HttpContent content(o);
+    return content.find(target, kNow, Instant{}).status;
+  };
+  HttpOptions o;
+  for (const char* page : {"/", "/index.html", "/live.js", "/style.css", "/events", "/echo"}) {
+    EXPECT_EQ(status(o, page), 200) << page;
+  }
+  EXPECT_EQ(status(o, "/live.html"), 404);
+  o.live = false;
+  EXPECT_EQ(status(o, "/"), 200);
+  EXPECT_EQ(status(o, "/events"), 404);
+  EXPECT_EQ(status(o, "/live.js"), 404);
+  o.root = "/proc/self/task";
+  EXPECT_EQ(status(o, "/.pollux/"), 404);
+  EXPECT_EQ(status(o, "/echo"), 404);
+  o.live = true;
+  EXPECT_EQ(status(o, "/.pollux/"), 200);
+  EXPECT_EQ(status(o, "/.pollux/events"), 200);
+  EXPECT_EQ(status(o, "/.pollux"), 301);
+  EXPECT_EQ(status(o, "/.polluxes"), 404);
+  EXPECT_EQ(status(o, "/events"), 404);
 }
 
 TEST(HttpDate, ThreeForms) {

@@ -4,10 +4,12 @@
 
 #include <deque>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <system_error>
 #include <vector>
 
+#include "engine/live.h"
 #include "engine/services/chargen.h"
 #include "engine/services/factory.h"
 #include "engine/services/http.h"
@@ -71,6 +73,12 @@ class Net {
   }
 
   Stream stream() { return Stream(client, *entry); }
+  /// One more connection, of `another` client.
+  ConnEntry* open(Client& another) {
+    ConnEntry* e = client.connect(now, kClient, {kServer, 80}, another);
+    run(100ms);
+    return e;
+  }
   void send(std::string_view text) {
     while (!text.empty() && !app.closed) {
       const std::size_t n =
@@ -110,7 +118,7 @@ class Net {
   static ShardOptions options(const IpAddr& own) {
     ShardOptions o;
     o.addresses = {{own, 32}};
-    o.max_connections = 16;
+    o.max_connections = 64;
     o.memory_limit = 64U << 20;
     o.tcp.receive_buffer = 256U << 10;
     o.tcp.send_buffer = 256U << 10;
@@ -353,6 +361,191 @@ TEST(Http, SlowReaderIsNotCutOff) {
   net.read_on();
   net.run(1s);
   EXPECT_TRUE(net.app.received.ends_with(pattern(1000000)));
+}
+
+TEST(Http, ReaderBelowTheLeastRateIsCutOff) {
+  Net net(http());
+  net.app.reading = false;
+  net.send(get("/bytes/10000000"));
+  for (int i = 0; i < 10 && net.server.connections() > 0; ++i) {
+    std::vector<std::uint8_t> few(100);
+    net.stream().read(few);
+    net.run(30s);
+  }
+  EXPECT_EQ(net.server.connections(), 0U);
+}
+
+std::string post(std::size_t length) {
+  return "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(length) + "\r\n\r\n";
+}
+
+TEST(HttpEchoService, SendsBackAFileLongerThanAllBuffers) {
+  Net net(http());
+  const std::string body = pattern(3000000);
+  net.send(post(body.size()) + body + get("/bytes/1"));
+  net.run(5s);
+  const std::size_t at = net.app.received.find("\r\n\r\n") + 4;
+  EXPECT_EQ(net.app.received.substr(at, body.size()), body);
+  EXPECT_EQ(count(net.app.received, "HTTP/1.1 200 OK"), 2U);
+}
+
+TEST(HttpEchoService, ClientThatNeverReadsIsBoundedAndEnds) {
+  Net net(http());
+  net.app.reading = false;
+  const std::string body = pattern(900000);
+  const std::string in = post(100000000) + body;
+  net.stream().write(Bytes{reinterpret_cast<const std::uint8_t*>(in.data()), in.size()});
+  net.run(5s);
+  EXPECT_LE(net.server.counters().memory_bytes.get(), 2U << 20);
+  net.run(3 * HttpService::kStallTimeout);
+  EXPECT_EQ(net.server.connections(), 0U);
+}
+
+TEST(HttpEchoService, BodyThatDoesNotComeEnds) {
+  Net net(http());
+  net.send(post(1000000));
+  for (int i = 0; i < 4; ++i) {
+    net.send("a few octets");
+    net.run(13s);
+  }
+  EXPECT_FALSE(net.app.peer_closed);
+  net.run(20s);
+  EXPECT_TRUE(net.app.peer_closed);
+  EXPECT_EQ(count(net.app.received, "HTTP/1.1"), 1U);  // and no second answer
+}
+
+TEST(HttpEchoService, SlowUploadGoesOn) {
+  Net net(http());
+  net.send(post(100000));
+  for (int i = 0; i < 10; ++i) {
+    net.send(std::string(10000, 'x'));
+    net.run(50s);
+  }
+  EXPECT_EQ(net.app.received.size() - net.app.received.find("\r\n\r\n") - 4, 100000U);
+}
+
+TEST(HttpDripService, OctetsComeOverTime) {
+  Net net(http());
+  net.send(get("/drip?bytes=100&seconds=10&delay=2", "Connection: close\r\n"));
+  EXPECT_TRUE(net.app.received.empty());
+  net.run(3s);
+  const std::size_t early = net.app.received.size();
+  EXPECT_GT(early, 0U);
+  EXPECT_FALSE(net.app.peer_closed);
+  net.run(5s);
+  EXPECT_GT(net.app.received.size(), early + 30);
+  net.run(10s);
+  EXPECT_TRUE(net.app.received.ends_with(pattern(100)));
+  EXPECT_TRUE(net.app.peer_closed);
+}
+
+TEST(HttpConnections, PastTheMostIsReset) {
+  HttpOptions options;
+  options.max_connections = 2;
+  Net net(http(options));
+  Client second, third, fourth;
+  net.open(second);
+  ConnEntry* refused = net.open(third);
+  EXPECT_TRUE(third.closed);
+  EXPECT_EQ(third.reason, CloseReason::reset);
+  EXPECT_NE(refused, nullptr);
+  EXPECT_FALSE(second.closed);
+  net.stream().abort();
+  net.run(1s);
+  net.open(fourth);
+  EXPECT_FALSE(fourth.closed);
+}
+
+class HttpEventsService : public testing::Test {
+ protected:
+  HttpEventsService() : net_(std::move(make_http_services({}, 1, live_).front())) {}
+
+  WorkerCounters counters_;
+  std::shared_ptr<LiveStats> live_ =
+      std::make_shared<LiveStats>(std::vector<LiveStats::Source>{{&counters_, nullptr}});
+  Net net_;
+};
+
+TEST_F(HttpEventsService, ComeFourTimesASecond) {
+  counters_.rx_bytes.add(12345);
+  net_.send(get("/events"));
+  net_.run(10s);
+  EXPECT_NEAR(count(net_.app.received, "data: {"), 40, 8);
+  EXPECT_GT(count(net_.app.received, "\"rx_bytes\":12345,"), 0U);
+  EXPECT_FALSE(net_.app.peer_closed);
+  net_.shut();
+  net_.run(1s);
+  EXPECT_TRUE(net_.app.peer_closed);
+}
+
+TEST_F(HttpEventsService, WatcherThatNeverReadsIsBoundedAndEnds) {
+  net_.app.reading = false;
+  net_.send(get("/events"));
+  for (int i = 0; i < 30; ++i) {
+    net_.run(60s);
+    EXPECT_LE(net_.server.counters().memory_bytes.get(), 512U << 10);
+  }
+  EXPECT_EQ(net_.server.connections(), 0U);
+}
+
+TEST_F(HttpEventsService, WatchersAreBounded) {
+  std::deque<Client> clients(HttpService::kMaxWatchers + 1);
+  std::vector<ConnEntry*> entries;
+  for (Client& c : clients) entries.push_back(net_.open(c));
+  const std::string request = get("/events");
+  for (ConnEntry* e : entries) {
+    Stream(net_.client, *e)
+        .write(Bytes{reinterpret_cast<const std::uint8_t*>(request.data()), request.size()});
+  }
+  net_.run(2s);
+  std::size_t closed = 0;
+  for (const Client& c : clients) closed += c.closed ? 1 : 0;
+  EXPECT_EQ(closed, 1U);
+}
+
+TEST(LiveStats, OneObjectWithAllWorkers) {
+  WorkerCounters a, b;
+  RxStageCounters stage;
+  a.rx_bytes.add(5);
+  a.drop(DropReason::tx_error, 2);
+  stage.ring_full.add(3);
+  b.connections_open.add(7);
+  const LiveStats live({{&a, &stage}, {&b, nullptr}});
+  const auto j = nlohmann::json::parse(live.json(Instant{2s}));
+  EXPECT_EQ(j["t_ms"], 2000);
+  ASSERT_EQ(j["workers"].size(), 2U);
+  EXPECT_EQ(j["workers"][0]["rx_bytes"], 5);
+  EXPECT_EQ(j["workers"][0]["drops"], 5);
+  EXPECT_EQ(j["workers"][1]["connections_open"], 7);
+}
+
+/// Runs errands at once, and counts them.
+class OwnCrew final : public Crew {
+ public:
+  explicit OwnCrew(Shard& shard) : shard_(shard) {}
+  void post(std::size_t, Mailbox::Errand errand) override {
+    ++errands;
+    errand(shard_);
+  }
+  int errands = 0;
+
+ private:
+  Shard& shard_;
+};
+
+TEST(LiveStats, RoundTripsAreSampledOncePerInterval) {
+  Net net = net_of(ServiceKind::echo);
+  net.send("hello");
+  const auto live = std::make_shared<LiveStats>(
+      std::vector<LiveStats::Source>{{&net.server.counters(), nullptr}});
+  OwnCrew crew(net.server);
+  live->refresh(crew, net.now);
+  live->refresh(crew, net.now + 100ms);
+  EXPECT_EQ(crew.errands, 1);
+  live->refresh(crew, net.now + LiveStats::kInterval);
+  EXPECT_EQ(crew.errands, 2);
+  const auto j = nlohmann::json::parse(live->json(net.now));
+  EXPECT_EQ(j["workers"][0]["rtt_connections"], 1) << j;
 }
 
 }  // namespace

@@ -34,11 +34,13 @@ function roundUp(value) {
 }
 
 class Plot {
-  // series: [{name, colour: a CSS variable}]; text: of a value on the axis; least: top of the axis
-  constructor(parent, title, series, text, least) {
+  // series: [{name, colour: a CSS variable}]; text: of a value on the axis; least: the axis goes up
+  // to that at least. log: a logarithmic axis, which begins at `least`.
+  constructor(parent, title, series, text, least, log = false) {
     this.series = series.map((s) => ({ ...s, values: [] }));
     this.text = text;
     this.least = least;
+    this.log = log;
     this.figure = document.createElement("figure");
     const caption = document.createElement("figcaption");
     caption.append(Object.assign(document.createElement("strong"), { textContent: title }));
@@ -61,10 +63,15 @@ class Plot {
       while (s.values[0].t < t - SPAN_S - 1) s.values.shift();
     });
     this.now = t;
-    this.draw();
   }
 
-  draw() {
+  max() {
+    return Math.max(0, ...this.series.flatMap((s) => s.values.map((p) => p.v || 0)));
+  }
+
+  // `max`: plots that are to be compared have one axis.
+  draw(max = this.max()) {
+    this.axisMax = max;
     if (this.now === undefined) return;
     const ratio = window.devicePixelRatio || 1;
     const width = this.canvas.clientWidth;
@@ -74,25 +81,33 @@ class Plot {
     const g = this.canvas.getContext("2d");
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     g.clearRect(0, 0, width, height);
-    const all = this.series.flatMap((s) => s.values.map((p) => p.v || 0));
-    const top = roundUp(Math.max(this.least, ...all));
     const area = { left: 0, right: width, top: 14, bottom: height - 15 };
-    this.axes(g, area, top);
-    for (const s of this.series) this.line(g, area, top, s);
+    this.axes(g, area);
+    for (const s of this.series) this.line(g, area, s);
   }
 
-  axes(g, area, top) {
+  // The marks of the axis, as [value, share of the height].
+  marks() {
+    if (!this.log) {
+      const top = roundUp(Math.max(this.least, this.axisMax));
+      return [[0, 0], [top / 2, 0.5], [top, 1]];
+    }
+    const decades = Math.max(2, Math.ceil(Math.log10(Math.max(this.axisMax, 1) / this.least)));
+    return Array.from({ length: decades + 1 }, (_, i) => [this.least * 10 ** i, i / decades]);
+  }
+
+  axes(g, area) {
     g.font = "11px system-ui, sans-serif";
     g.strokeStyle = colour("--line");
     g.fillStyle = colour("--faint");
     g.lineWidth = 1;
-    for (const share of [0, 0.5, 1]) {
+    for (const [value, share] of this.marks()) {
       const y = Math.round(area.bottom - share * (area.bottom - area.top)) + 0.5;
       g.beginPath();
       g.moveTo(area.left, y);
       g.lineTo(area.right, y);
       g.stroke();
-      if (share > 0) g.fillText(this.text(share * top), area.left, y - 3);
+      if (share > 0) g.fillText(this.text(value), area.left, y - 3);
     }
     g.fillText(`${SPAN_S} s ago`, area.left, area.bottom + 12);
     g.textAlign = "right";
@@ -100,9 +115,11 @@ class Plot {
     g.textAlign = "left";
   }
 
-  line(g, area, top, s) {
+  line(g, area, s) {
+    const [top] = this.marks().at(-1);
+    const share = (v) => (this.log ? Math.max(0, Math.log(v / this.least) / Math.log(top / this.least)) : v / top);
     const x = (t) => area.right - ((this.now - t) / SPAN_S) * (area.right - area.left);
-    const y = (v) => area.bottom - (v / top) * (area.bottom - area.top);
+    const y = (v) => area.bottom - share(v) * (area.bottom - area.top);
     g.strokeStyle = g.fillStyle = colour(s.colour);
     g.lineWidth = 1.75;
     g.lineJoin = "round";
@@ -143,7 +160,7 @@ class WorkerPlot extends Plot {
     this.list = document.createElement("dl");
     this.figure.append(this.list);
     this.cells = {};
-    for (const name of ["in", "out", "busy", "connections", "retransmitted/s", "dropped/s"]) {
+    for (const name of ["in", "out", "busy", "connections", "retrans/s", "drops/s"]) {
       const row = document.createElement("div");
       const value = document.createElement("dd");
       row.append(Object.assign(document.createElement("dt"), { textContent: name }), value);
@@ -158,7 +175,7 @@ class WorkerPlot extends Plot {
     set("out", bitsText(w.out));
     set("busy", percent(w.busy));
     set("connections", count(w.connections));
-    for (const [name, value] of [["retransmitted/s", w.retransmits], ["dropped/s", w.drops]]) {
+    for (const [name, value] of [["retrans/s", w.retransmits], ["drops/s", w.drops]]) {
       set(name, count(value));
       this.cells[name].row.className = value >= 1 ? "bad" : "";
     }
@@ -218,13 +235,15 @@ class Page {
     const plots = element("plots");
     this.throughput = new Plot(plots, "Throughput", inAndOut, bitsText, 1000);
     this.rtt = new Plot(plots, "Round trip", [{ name: "median", colour: "--third" }, { name: "longest", colour: "--busy" }],
-      (us) => time(us).join(" "), 10);
+      (us) => time(us).join(" "), 10, true);
     this.connections = new Plot(plots, "Connections", [{ name: "open", colour: "--in" }], count, 2);
     this.workers = [];
   }
 
-  all() {
-    return [this.throughput, this.rtt, this.connections, ...this.workers];
+  draw() {
+    for (const plot of [this.throughput, this.rtt, this.connections]) plot.draw();
+    const max = Math.max(...this.workers.map((w) => w.max()));
+    for (const plot of this.workers) plot.draw(max);
   }
 
   show(now) {
@@ -245,6 +264,7 @@ class Page {
       this.workers[i].push(t, w.in, w.out);
       this.workers[i].show(w);
     });
+    this.draw();
   }
 
   // A daemon that began anew counts from zero: what was is no longer of use.
@@ -289,6 +309,6 @@ document.addEventListener("visibilitychange", () => {
   disconnect();
   state("waiting", "paused");
 });
-window.addEventListener("resize", () => page.all().forEach((plot) => plot.draw()));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.all().forEach((plot) => plot.draw()));
+window.addEventListener("resize", () => page.draw());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.draw());
 connect();
