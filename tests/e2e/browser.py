@@ -113,8 +113,9 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, expression, timeout=30):
-        """Until the expression is true; returns its value."""
-        return harness.wait_until(lambda: self.evaluate(expression), timeout, expression)
+        """Until the expression is true, and does not throw any more; returns its value."""
+        guarded = f"(() => {{ try {{ return {expression}; }} catch (e) {{ return false; }} }})()"
+        return harness.wait_until(lambda: self.evaluate(guarded), timeout, expression)
 
     def screenshot(self, path):
         """Of the whole page, as PNG."""
