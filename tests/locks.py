@@ -14,7 +14,8 @@ LIBRARIES = [f"build/release/{layer}/libpollux_{layer}.a" for layer in ("proto",
 # What of engine/ sees packets; of proto/ and workers/ everything counts. The rest of the runtime is
 # the control thread's.
 ENGINE_OBJECTS = {"rx_stage", "flow_view", "tun", "event_sleeper", "chargen", "discard", "echo",
-                  "factory", "http", "http_conversation", "http_files", "http_parser"}
+                  "factory", "http", "http_content", "http_conversation", "http_files", "http_listing",
+                  "http_pages", "http_parser"}
 ENGINE_FUNCTIONS = re.compile(r"^pollux::Runtime::run_rx\(")
 
 # (function, why it may).
@@ -27,10 +28,13 @@ ALLOWED = [
     (r"^pollux::Runtime::run_rx\(", "the RX thread goes to sleep, or wakes (inlined)"),
     (r"^pollux::Mailbox::run\(|^tbb::detail::|^pollux::Worker::Worker\(",
      "errands of the control thread, and their queue; a turn without one reads a flag"),
-    (r"^pollux::wire::checksum_fold\(|^pollux::\(anonymous namespace\)::block\(",
+    (r"^pollux::wire::checksum_fold\(|^pollux::\(anonymous namespace\)::block\(|"
+     r"^boost::(system|beast)::",
      "what is made at the first call, once in a process; later ones read a byte"),
     (r"^std::_Sp_counted_base<|"
-     r"^pollux::(HttpFiles?|HttpContent|HttpConversation|HttpService)::|"
+     r"^pollux::(HttpFiles?|HttpCommon|HttpContent|HttpConversation|HttpService)::|"
+     r"^pollux::make_http_services\(|^std::_Sp_counted_ptr_inplace<pollux::HttpCommon|"
+     r"^pollux::\(anonymous namespace\)::open_beneath\(|"
      r"^pollux::\(anonymous namespace\)::WindowRecycler::|"
      r"^std::__cxx11::_List_base<pollux::HttpFiles::Entry",
      "http: the count of a file's owners, once a request and once a window of the file; all of them "

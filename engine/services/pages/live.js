@@ -129,11 +129,13 @@ class Plot {
         g.beginPath();
         run.forEach((p) => g.lineTo(x(p.t), y(p.v)));
         g.stroke();
-        g.lineTo(x(run[run.length - 1].t), area.bottom);
-        g.lineTo(x(run[0].t), area.bottom);
-        g.globalAlpha = 0.1;
-        g.fill();
-        g.globalAlpha = 1;
+        if (!this.log) {
+          g.lineTo(x(run[run.length - 1].t), area.bottom);
+          g.lineTo(x(run[0].t), area.bottom);
+          g.globalAlpha = 0.1;
+          g.fill();
+          g.globalAlpha = 1;
+        }
       }
       run = [];
     };
