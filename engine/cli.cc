@@ -12,6 +12,7 @@
 #include "engine/iperf3_command.h"
 #include "engine/show.h"
 #include "engine/target.h"
+#include "engine/top.h"
 
 namespace pollux::engine {
 namespace {
@@ -26,6 +27,8 @@ struct Options {
   bool check = false;
   std::string topic;
   bool json = false;
+  double interval_s = 1;
+  bool once = false;
   std::string control = ControlConfig{}.socket;
   std::string target;
   Iperf3Command iperf3;
@@ -120,14 +123,27 @@ CLI::App* declare_iperf3_client(CLI::App& app, Options& o) {
   return iperf3;
 }
 
+CLI::App* declare_top(CLI::App& app, Options& o) {
+  CLI::App* top = app.add_subcommand("top", "Live view of a running daemon; q or Ctrl-C ends it");
+  top->add_option("--interval", o.interval_s, "Time between two frames")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  top->add_flag("--once", o.once, "Print one frame, of one interval, and exit");
+  add_control(*top, o);
+  top->footer(
+      "Keys: q ends it; r, i, o, t, x sort the connections by rate, in, out, round trip or\n"
+      "retransmissions. When standard output is no terminal it is as with --once.");
+  return top;
+}
+
 Commands declare(CLI::App& app, Options& o) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 clean end; 1 failure at run time; 2 bad usage or bad configuration.");
   Commands c{};
   c.run = declare_run(app, o);
   c.show = declare_show(app, o);
-  c.top = app.add_subcommand("top", "Live view of a running daemon; q or Ctrl-C ends it");
-  add_control(*c.top, o);
+  c.top = declare_top(app, o);
   c.connect = declare_connect(app, o);
   c.iperf3 = declare_iperf3_client(app, o);
   c.version = app.add_subcommand("version", "Print the version");
@@ -162,7 +178,7 @@ int dispatch(const CLI::App& app, const Commands& c, const Options& o,
              std::ostream& err) {
   if (c.run->parsed()) return run(o, daemon, out, err);
   if (c.show->parsed()) return show(o, out);
-  if (c.top->parsed()) return run_top(o.control, out);
+  if (c.top->parsed()) return run_top({o.control, o.interval_s, o.once}, out);
   if (c.connect->parsed()) return run_connect({o.control, o.target, o.connect_timeout_s}, err);
   if (c.iperf3->parsed()) {
     Iperf3Command command = o.iperf3;

@@ -95,9 +95,9 @@ struct Iperf3Config {
 
 /// Of http, beside its root.
 struct HttpConfig {
-  bool listing = false;                       ///< a directory without index.html is listed
-  std::optional<bool> live = {};              ///< the live page; nullopt: where there is no root
-  std::uint32_t max_connections = 1'000'000;  ///< at once, of all workers
+  bool listing = false;                     ///< a directory without index.html is listed
+  std::optional<bool> live = {};            ///< the live page; nullopt: where there is no root
+  std::size_t max_connections = 1'000'000;  ///< at once, of all workers
 };
 
 struct ServiceConfig {

@@ -228,6 +228,7 @@ class ControlLoop {
     if (command == "show connections") return reporter_.connections();
     if (command == "show workers") return reporter_.workers();
     if (command == "show queues") return reporter_.queues();
+    if (command == "show top") return reporter_.top();
     if (command == "show config") return to_json(config_);
     if (command.starts_with(kConnect)) return connect(request);
     if (command.starts_with(kIperf3)) return iperf3(request);

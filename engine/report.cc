@@ -1,9 +1,12 @@
 #include "engine/report.h"
 
+#include <algorithm>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "engine/clock.h"
+#include "engine/live.h"
 
 namespace pollux {
 
@@ -173,6 +176,55 @@ void add_records(json& list, const Shard& shard, std::size_t worker, Instant now
       [&](const TimeWait& r, Instant since) { add(r.key, tcp::State::time_wait, since); });
 }
 
+/// What of a worker's table `top` looks at: places, and connections found there.
+constexpr std::size_t kTopPlaces = 16384;
+constexpr std::size_t kTopConnections = 1000;
+
+/// One connection as `top` wants it, taken on the worker's own time.
+struct TopConnection {
+  FlowKey key;
+  tcp::State state;
+  const Service* service;
+  Duration srtt;
+  std::uint64_t sent, received, retransmits;
+};
+
+std::vector<TopConnection> top_connections(const Shard& shard) {
+  std::vector<TopConnection> list;
+  shard.for_some(0, kTopPlaces, [&](const ConnEntry& e) {
+    const tcp::Conn::Info i = e.tcp.info();
+    list.push_back(
+        {e.key, e.tcp.state(), e.service, i.srtt, i.bytes_sent, i.bytes_received, i.retransmits});
+    return list.size() < kTopConnections;
+  });
+  return list;
+}
+
+json top_json(const TopConnection& c, std::size_t worker) {
+  return {{"local", c.key.local.to_string()},
+          {"remote", c.key.remote.to_string()},
+          {"state", tcp::to_string(c.state)},
+          {"service", c.service->name()},
+          {"worker", worker},
+          {"srtt_us", or_null(c.srtt > Duration::zero(), to_us(c.srtt))},
+          {"bytes_sent", c.sent},
+          {"bytes_received", c.received},
+          {"retransmits", c.retransmits}};
+}
+
+/// The middle of the workers' medians, each as often as it has connections.
+Duration middle_rtt(std::vector<RttSample> samples) {
+  std::sort(samples.begin(), samples.end(),
+            [](const RttSample& a, const RttSample& b) { return a.median < b.median; });
+  std::size_t all = 0, seen = 0;
+  for (const RttSample& s : samples) all += s.connections;
+  for (const RttSample& s : samples) {
+    seen += s.connections;
+    if (seen > 0 && 2 * seen >= all) return s.median;
+  }
+  return {};
+}
+
 /// The kernel's own counter of the interface; null when it cannot be read.
 json kernel_statistic(const std::string& interface, const char* name) {
   std::ifstream in("/sys/class/net/" + interface + "/statistics/" + name);
@@ -269,6 +321,29 @@ json Reporter::rx_thread() {
             {"idle_ms", now.idle_ns / 1'000'000}};
   add_load(j, rx_load_);
   return j;
+}
+
+json Reporter::top() {
+  json answer = stats();
+  json list = json::array();
+  std::vector<RttSample> samples;
+  for (std::size_t i = 0; i < runtime_.workers(); ++i) {
+    // Shared with the worker, which may come to it after ask() gave up.
+    const auto found = std::make_shared<std::pair<RttSample, std::vector<TopConnection>>>();
+    const auto look = [found](Shard& shard) {
+      std::size_t at = 0;
+      *found = {sample_rtt(shard, at), top_connections(shard)};
+    };
+    if (!runtime_.ask(i, look)) continue;
+    json& worker = answer["workers"][i];
+    worker["rtt_us"] = to_us(found->first.median);
+    worker["rtt_max_us"] = to_us(found->first.max);
+    samples.push_back(found->first);
+    for (const TopConnection& c : found->second) list.push_back(top_json(c, i));
+  }
+  answer["totals"]["rtt_us"] = to_us(middle_rtt(samples));
+  answer["connections"] = std::move(list);
+  return answer;
 }
 
 json Reporter::queues() {

@@ -16,6 +16,9 @@ class Reporter {
   nlohmann::json connections();
   nlohmann::json workers();
   nlohmann::json queues();
+  /// stats(), with round trips of each worker, and the connections: of a bounded part of each
+  /// worker's table, always the same one, so that two answers can be compared.
+  nlohmann::json top();
 
  private:
   const LoadWindow& load(std::size_t worker);

@@ -1,17 +1,10 @@
 #include "engine/show.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <signal.h>
-#include <termios.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <nlohmann/json.hpp>
-#include <ostream>
-#include <thread>
 #include <vector>
 
 #include "engine/control_client.h"
@@ -351,84 +344,6 @@ std::string render_queues(const json& answer) {
   return table(rows) + lists;
 }
 
-// ---- top ----------------------------------------------------------------------------------
-
-struct Rates {
-  const json& before;
-  const json& now;
-  double seconds;
-  double of(std::string_view name) const {
-    const double delta = number(now, name) - number(before, name);
-    return seconds > 0 && delta > 0 ? delta / seconds : 0.0;
-  }
-};
-
-Row top_row(const std::string& name, const Rates& r) {
-  return {name,
-          percent(field(r.now, "busy_ratio")),
-          scaled(r.of("rx_packets")),
-          scaled(8 * r.of("rx_bytes")),
-          scaled(r.of("tx_packets")),
-          scaled(8 * r.of("tx_bytes")),
-          scaled(number(r.now, "connections_open"), 1e18),
-          scaled(r.of("connections_opened")),
-          scaled(r.of("retransmitted_segments")),
-          scaled(r.of("rx_drops")),
-          scaled(number(r.now, "memory_bytes"), 1024.0)};
-}
-
-/// Raw keyboard and the alternate screen, given back on every way out.
-class Screen {
- public:
-  explicit Screen(std::ostream& out) : out_(out), raw_(::tcgetattr(STDIN_FILENO, &saved_) == 0) {
-    if (raw_) {
-      termios t = saved_;
-      t.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-      ::tcsetattr(STDIN_FILENO, TCSANOW, &t);
-    }
-    out_ << "\x1b[?1049h\x1b[?25l";
-  }
-  ~Screen() {
-    if (raw_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_);
-    out_ << "\x1b[?25h\x1b[?1049l" << std::flush;
-  }
-  Screen(const Screen&) = delete;
-  Screen& operator=(const Screen&) = delete;
-  bool keyboard() const { return raw_; }
-  void frame(std::string text) {
-    for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 4) {
-      text.replace(at, 1, "\x1b[K\n");
-    }
-    out_ << "\x1b[H" << text << "\x1b[J" << std::flush;
-  }
-
- private:
-  std::ostream& out_;
-  termios saved_{};
-  bool raw_;
-};
-
-volatile sig_atomic_t interrupted = 0;
-
-void on_interrupt(int) { interrupted = 1; }
-
-/// Waits a second; true when the user wants to leave.
-bool wait_or_quit(const Screen& screen) {
-  using Clock = std::chrono::steady_clock;
-  const auto end = Clock::now() + std::chrono::seconds(1);
-  pollfd p{screen.keyboard() ? STDIN_FILENO : -1, POLLIN, 0};
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
-    if (interrupted != 0) return true;
-    if (left <= 0) return false;
-    if (::poll(&p, 1, static_cast<int>(left)) <= 0) continue;
-    char key = 0;
-    const ssize_t n = ::read(STDIN_FILENO, &key, 1);
-    if (n <= 0) p.fd = -1;
-    if (n == 1 && (key == 'q' || key == 'Q')) return true;
-  }
-}
-
 }  // namespace
 
 std::string render(std::string_view topic, const json& answer) {
@@ -439,48 +354,6 @@ std::string render(std::string_view topic, const json& answer) {
     return render_workers(numbered(answer));
   }
   return render_queues(answer);
-}
-
-std::string render_top(const json& before, const json& now, double seconds) {
-  if (before.is_null()) seconds = number(now, "uptime_s");
-  std::string out = fmt::format("pollux {}  up {} s{}\n\n", cell(field(now, "version")),
-                                scaled(number(now, "uptime_s"), 1e18),
-                                before.is_null() ? "  (averages since the start)" : "");
-  std::vector<Row> rows{{"worker", "busy", "rx pkt/s", "rx bit/s", "tx pkt/s", "tx bit/s", "conns",
-                         "opened/s", "retrans/s", "drops/s", "memory"}};
-  const json& workers = field(now, "workers");
-  const json& earlier = field(before, "workers");
-  for (std::size_t i = 0; workers.is_array() && i < workers.size(); ++i) {
-    const json none;
-    const json& old = earlier.is_array() && i < earlier.size() ? earlier[i] : none;
-    rows.push_back(top_row(std::to_string(i), {old, workers[i], seconds}));
-  }
-  const json& totals = field(now, "totals");
-  rows.push_back(top_row("total", {field(before, "totals"), totals, seconds}));
-  return out + table(rows) + '\n' + render_drops(field(totals, "drops"));
-}
-
-int run_top(const std::string& path, std::ostream& out) {
-  json before;
-  json now = control_request(path, "show stats");
-  if (::isatty(STDOUT_FILENO) == 0) {
-    out << render_top(before, now, 0);
-    return 0;
-  }
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
-  Screen screen(out);
-  double seconds = 0;
-  for (;;) {
-    screen.frame(render_top(before, now, seconds));
-    const auto start = std::chrono::steady_clock::now();
-    if (wait_or_quit(screen)) return 0;
-    before = std::move(now);
-    now = control_request(path, "show stats");
-    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
 }
 
 }  // namespace pollux::engine

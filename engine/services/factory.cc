@@ -23,7 +23,7 @@ Services apart(std::size_t workers, const Args&... args) {
 }
 
 Services make_forward(const ServiceConfig& config, std::size_t workers,
-                      std::span<HostPoller* const> hosts, const std::shared_ptr<LiveStats>& live) {
+                      std::span<HostPoller* const> hosts) {
   const auto plan = plan_forward(config);
   Services all;
   for (std::size_t i = 0; i < workers; ++i) {

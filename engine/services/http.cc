@@ -73,7 +73,7 @@ void HttpService::on_open(Stream& s) {
   auto connection = std::make_unique<Connection>(content_, s.writable());
   Connection& c = *connection;
   s.attach(std::move(connection));
-  const std::uint32_t most = common_->options().max_connections;
+  const std::size_t most = common_->options().max_connections;
   if (most != 0 && common_->connections() >= most) return s.abort();
   c.counted = true;
   lane_.connections.add();

@@ -15,10 +15,10 @@
 namespace pollux {
 
 struct HttpOptions {
-  std::string root;                   ///< the folder to serve, "" for the built-in pages
-  bool listing = false;               ///< a directory without index.html is listed
-  std::optional<bool> live;           ///< the live page; nullopt: where there is no root
-  std::uint32_t max_connections = 0;  ///< of all workers together; 0: what the engine bears
+  std::string root;                 ///< the folder to serve, "" for the built-in pages
+  bool listing = false;             ///< a directory without index.html is listed
+  std::optional<bool> live;         ///< the live page; nullopt: where there is no root
+  std::size_t max_connections = 0;  ///< of all workers together; 0: what the engine bears
 
   bool has_live_page() const { return live.value_or(root.empty()); }
 };
