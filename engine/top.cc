@@ -55,8 +55,8 @@ class Screen {
     layout.height = size.ws_row;
   }
   void frame(std::string text) {
-    for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 5) {
-      text.replace(at, 1, "\x1b[K\r\n");
+    for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 4) {
+      text.replace(at, 1, "\x1b[K\n");
     }
     out_ << "\x1b[H" << text << "\x1b[J" << std::flush;
   }
