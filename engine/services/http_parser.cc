@@ -150,6 +150,7 @@ class HttpRequestParser::Beast final : public http::basic_parser<true> {
     // RFC 9112 3.2: exactly one Host in 1.1. 6.1: chunks in 1.0 are how requests are smuggled.
     if (hosts_ > 1 || (hosts_ == 0 && !v1_0) || (request.chunked && v1_0)) return refuse(400, ec);
     request.persistent = keep_alive();
+    if (v1_0) request.expects_continue = false;  // RFC 9110 10.1.1
     if (const auto length = content_length()) request.content_length = *length;
     done_ = true;
     framing = request.chunked;

@@ -146,6 +146,35 @@ TEST(Config, SaysWhatIsNotAvailableYet) {
   }
 }
 
+TEST(Config, KeysOfHttp) {
+  const std::string http = "[[service]]\nkind = \"http\"\nport = 80\n";
+  const auto of = [&](const std::string& keys) {
+    const ConfigResult r = parse_config(http + keys, "f.toml");
+    EXPECT_TRUE(r.ok()) << keys;
+    return r.ok() ? r.config.services[0].http : HttpConfig{};
+  };
+  EXPECT_FALSE(of("").listing);
+  EXPECT_EQ(of("").live, std::nullopt);
+  EXPECT_TRUE(of("listing = true").listing);
+  EXPECT_EQ(of("live = false").live, false);
+  EXPECT_EQ(of("live = \"auto\"").live, std::nullopt);
+  EXPECT_EQ(of("max_connections = 5").max_connections, 5U);
+  for (const char* wrong : {"listing = 1", "live = \"yes\"", "live = 1", "max_connections = 0"}) {
+    EXPECT_EQ(mistakes(http + wrong).size(), 1U) << wrong;
+  }
+  const std::string echo = "[[service]]\nkind = \"echo\"\nport = 7\n";
+  EXPECT_THAT(mistakes(echo + "listing = true"), ElementsAre(HasSubstr("only with kind \"http\"")));
+  EXPECT_THAT(mistakes(echo + "max_connections = 5"),
+              ElementsAre(HasSubstr("only with kind \"forward\" or \"http\"")));
+  const ConfigResult r =
+      parse_config(http + "live = true\nlisting = true\nmax_connections = 7", "f");
+  const ConfigResult again = parse_config(to_toml(r.config), "g");
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again.config.services[0].http.live, true);
+  EXPECT_TRUE(again.config.services[0].http.listing);
+  EXPECT_EQ(again.config.services[0].http.max_connections, 7U);
+}
+
 TEST(Config, ServicesAreChecked) {
   const std::string echo = "[[service]]\nkind = \"echo\"\nport = 7\n";
   EXPECT_THAT(mistakes(echo), ElementsAre());
