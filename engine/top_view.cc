@@ -102,6 +102,10 @@ struct Rates {
     if (seconds <= 0 || !before.is_object()) return std::nullopt;
     return std::max(0.0, number(now, name) - number(before, name)) / seconds;
   }
+  std::optional<double> packets() const {
+    const auto in = of("rx_packets"), out = of("tx_packets");
+    return in && out ? std::optional(*in + *out) : std::nullopt;
+  }
   std::optional<double> bits(std::string_view name) const {
     const auto v = of(name);
     return v ? std::optional(8 * *v) : std::nullopt;
@@ -117,8 +121,7 @@ Row worker_row(const std::string& name, const Rates& r, std::string history) {
           percent(field(r.now, "busy_ratio")),
           rate(r.bits("rx_bytes")),
           rate(r.bits("tx_bytes")),
-          rate(r.of("rx_packets")),
-          rate(r.of("tx_packets")),
+          rate(r.packets()),
           scaled(number(r.now, "connections_open")),
           time(number(r.now, "rtt_us")),
           rate(r.of("retransmitted_segments")),
@@ -129,6 +132,11 @@ Row worker_row(const std::string& name, const Rates& r, std::string history) {
 const json& element(const json& list, std::size_t i) {
   static const json absent;
   return list.is_array() && i < list.size() ? list[i] : absent;
+}
+
+std::deque<double> newest(std::deque<double> values, std::size_t n) {
+  while (values.size() > n) values.pop_front();
+  return values;
 }
 
 std::string_view name_of(TopSort sort) {
@@ -234,13 +242,15 @@ std::string TopView::heading(const TopLayout& layout) const {
 }
 
 std::string TopView::workers(const TopLayout& layout) const {
-  std::vector<Row> rows{{"worker", "busy", "in bit/s", "out bit/s", "in pkt/s", "out pkt/s",
-                         "conns", "rtt", "retr/s", "drop/s", "history"}};
+  std::vector<Row> rows{{"worker", "busy", "in bit/s", "out bit/s", "pkt/s", "conns", "rtt",
+                         "retr/s", "drop/s", "history"}};
+  constexpr std::size_t kOthers = 73;  // columns that the others take
+  const std::size_t room = layout.width > kOthers ? layout.width - kOthers : 1;
   const json& list = field(now_, "workers");
   for (std::size_t i = 0; list.is_array() && i < list.size(); ++i) {
     rows.push_back(worker_row(std::to_string(i),
                               {element(field(before_, "workers"), i), list[i], seconds()},
-                              sparkline(history_[i], layout.utf8)));
+                              sparkline(newest(history_[i], room), layout.utf8)));
   }
   return table(rows, 1);
 }
