@@ -184,6 +184,7 @@ void HostRelay::on_stream_closed(Stream& s, CloseReason reason, Instant now) {
   stream_.reset();
   bound_orphan();
   pump_to_host(now);
+  check_over();
 }
 
 /// No connection's timer watches over it from here on: the kernel gives up a peer that takes

@@ -140,7 +140,7 @@ TEST(Config, RefusesWrongValues) {
 }
 
 TEST(Config, SaysWhatIsNotAvailableYet) {
-  for (const char* kind : {"iperf3", "iperf2", "pingpong", "forward"}) {
+  for (const char* kind : {"iperf3", "iperf2", "pingpong"}) {
     const std::string text = std::string("[[service]]\nkind = \"") + kind + "\"\nport = 1";
     EXPECT_THAT(mistakes(text), ElementsAre(HasSubstr("not available in this version"))) << kind;
   }
@@ -191,6 +191,63 @@ TEST(Config, ServicesAreChecked) {
   EXPECT_THAT(mistakes(echo + "colour = 1"), ElementsAre(HasSubstr("f.toml:4:1: service.colour")));
   EXPECT_THAT(mistakes(echo + "address = \"9.9.9.9\""),
               ElementsAre(HasSubstr("within tun.address")));
+}
+
+TEST(Config, ForwardHasItsKeys) {
+  const std::string forward = "[[service]]\nkind = \"forward\"\nport = 80\n";
+  const ConfigResult r = parse_config(
+      forward + "to = \"[2001:2::9]:8080\"\n" + "[[service]]\nkind = \"forward\"\nport = 81\n" + R"(
+to = "db:5432"
+via = "engine"
+max_connections = 5
+allow = ["127.0.0.0/8", "10.0.0.1"]
+connect_timeout_s = 1
+idle_timeout_s = 0
+)",
+      "f.toml");
+  ASSERT_THAT(r.mistakes, ElementsAre());
+  const ForwardConfig& a = r.config.services[0].forward;
+  EXPECT_EQ(a.to, "[2001:2::9]:8080");
+  EXPECT_FALSE(a.via_engine);
+  EXPECT_EQ(a.max_connections, 1024U);
+  EXPECT_TRUE(a.allow.empty());
+  EXPECT_EQ(a.connect_timeout, std::chrono::seconds(10));
+  EXPECT_EQ(a.idle_timeout, std::chrono::seconds(3600));
+  const ForwardConfig& b = r.config.services[1].forward;
+  EXPECT_TRUE(b.via_engine);
+  EXPECT_EQ(b.max_connections, 5U);
+  EXPECT_EQ(b.allow.size(), 2U);
+  EXPECT_EQ(b.connect_timeout, std::chrono::seconds(1));
+  EXPECT_EQ(b.idle_timeout, std::chrono::seconds(0));
+  EXPECT_EQ(to_json(parse_config(to_toml(r.config), "t.toml").config)["service"],
+            to_json(r.config)["service"]);
+}
+
+TEST(Config, ForwardsTargetIsChecked) {
+  const auto with = [](const std::string& more) {
+    return mistakes("[[service]]\nkind = \"forward\"\nport = 80\n" + more);
+  };
+  EXPECT_THAT(with("to = \"10.0.0.1:80\""), ElementsAre());
+  EXPECT_THAT(with(""), ElementsAre(HasSubstr("service.to: expected \"host:port\"")));
+  EXPECT_THAT(with("to = \"10.0.0.1\""), ElementsAre(HasSubstr("f.toml:4:6: service.to")));
+  EXPECT_THAT(with("to = \"127.0.0.1:80\""), ElementsAre(HasSubstr("allow = [\"127.0.0.1\"]")));
+  EXPECT_THAT(with("to = \"127.0.0.1:80\"\nallow = [\"127.0.0.1\"]"), ElementsAre());
+  EXPECT_THAT(with("to = \"10.0.0.1:80\"\nallow = [\"127.0.0.1\"]"),
+              ElementsAre(HasSubstr("within service.allow")));
+  // Its own door, and what the engine cannot open to.
+  EXPECT_THAT(with("to = \"198.18.0.2:80\""), ElementsAre(HasSubstr("the service's own")));
+  EXPECT_THAT(with("to = \"198.18.0.2:81\""), ElementsAre());
+  EXPECT_THAT(with("to = \"198.18.0.2:81\"\nvia = \"engine\""),
+              ElementsAre(HasSubstr("beyond tun.address")));
+  for (const char* more : {"via = \"x\"", "max_connections = 0", "allow = \"10.0.0.1\"",
+                           "connect_timeout_s = 0", "idle_timeout_s = -1"}) {
+    EXPECT_EQ(with(std::string("to = \"10.0.0.1:80\"\n") + more).size(), 1U) << more;
+  }
+  for (const char* more : {"via = \"host\"", "max_connections = 1", "allow = []",
+                           "connect_timeout_s = 1", "idle_timeout_s = 1"}) {
+    EXPECT_THAT(mistakes(std::string("[[service]]\nkind = \"echo\"\nport = 7\n") + more),
+                ElementsAre(HasSubstr("only with kind \"forward\"")));
+  }
 }
 
 TEST(Config, EveryServiceMayHaveItsCongestionControl) {
