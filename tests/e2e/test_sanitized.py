@@ -2,6 +2,8 @@
 
 import unittest
 
+import test_connect
+import test_forward
 import test_loss
 import test_transfers
 import test_walkthrough
@@ -37,3 +39,11 @@ class Blind(test_walkthrough.Blind):
 
 class Loss(test_loss.Loss):
     test_five_percent = None
+
+
+class Forward(test_forward.Forward):
+    pass
+
+
+class Connect(test_connect.Connect):
+    pass
