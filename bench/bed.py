@@ -168,6 +168,7 @@ class Bed:
         (self.root / "nginx.conf").write_text(NGINX)
         services = [dict(s) for s in harness.SERVICES]
         services[-1]["root"] = str(self.root / "www")
+        services.append({"kind": "iperf3", "port": 5201})
         self.lab.configure(services)
 
     def destroy(self):

@@ -64,6 +64,22 @@ def bulk_cells():
                            "gbit_s", "Gbit/s")
 
 
+def iperf3_cells():
+    """The service with its own client, and with the client of the plain services in that role."""
+    def own_client(way):
+        def run(bed, options):
+            with serving("engine", "")(bed, options) as server:
+                return beds.guarded(bed, server, lambda: beds.iperf3(bed, server, way, 1,
+                                                                     options.seconds))
+        return run
+
+    for way in ("in", "out"):
+        group = f"bulk {way}, 1 flow"
+        yield Cell(group, "iperf3 service", with_client("engine", "", [f"bulk-{way}", "--iperf3"]),
+                   "gbit_s", "Gbit/s")
+        yield Cell(group, "iperf3 and its client", own_client(way), "gbit_s", "Gbit/s")
+
+
 def round_trip_cells():
     for kind, words in (("spinning client", ["--spin"]), ("blocking client", [])):
         for variant in ("engine", "stub", "kernel"):
@@ -85,7 +101,7 @@ def http_cells():
 
 
 def all_cells():
-    cells = [*bulk_cells(), *round_trip_cells(), *connect_cells()]
+    cells = [*bulk_cells(), *iperf3_cells(), *round_trip_cells(), *connect_cells()]
     return cells + list(http_cells() if beds.has_nginx() else [])
 
 
@@ -98,6 +114,9 @@ def goals():
         for flows in FLOWS[1:]:
             many = f"bulk {way}, {flows} flows"
             yield Goal(f"{many} / 1 flow", f"{many}: engine", f"{one}: engine", "gbit_s", ">=", 0.9)
+        for variant in ("iperf3 service", "iperf3 and its client"):
+            yield Goal(f"{one}, {variant} / {'discard' if way == 'in' else 'chargen'}",
+                       f"{one}: {variant}", f"{one}: engine", "gbit_s", ">=", 0.95)
         many = f"bulk {way}, 8 flows"
         yield Goal(f"{many} / kernel", f"{many}: engine", f"{many}: kernel", "gbit_s", ">=", 0.95)
         yield Goal(f"{one}, dedicated / inline", f"{one}: dedicated", f"{one}: engine", "gbit_s",

@@ -4,12 +4,14 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <stdexcept>
 #include <thread>
 
 #include "bench/load/client.h"
+#include "bench/load/iperf3_test_run.h"
 
 namespace pollux::load {
 namespace {
@@ -25,7 +27,11 @@ struct Flow {
 class Bulk {
  public:
   Bulk(bool sends, const Options& o) : sends_(sends), block_(kBlock, 'x'), flows_(o.connections) {
-    for (std::uint32_t i = 0; i < o.connections; ++i) flows_[i].fd = connect_to(o.target(i));
+    if (o.iperf3) test_ = std::make_unique<Iperf3TestRun>(sends, o);
+    for (std::uint32_t i = 0; i < o.connections; ++i) {
+      flows_[i].fd = test_ ? test_->stream() : connect_to(o.target(i));
+    }
+    if (test_) test_->start();
   }
 
   /// Moves octets until the time is over.
@@ -94,6 +100,7 @@ class Bulk {
   }
 
   bool sends_;
+  std::unique_ptr<Iperf3TestRun> test_;  ///< --iperf3
   std::vector<char> block_;
   std::vector<Flow> flows_;
   Instant begun_;
@@ -102,7 +109,8 @@ class Bulk {
 
 nlohmann::json bulk(bool sends, const Options& options) {
   std::vector<Bulk> parts;
-  const std::uint32_t threads = std::min(options.threads, options.connections);
+  // A test has one control connection, and so one thread.
+  const std::uint32_t threads = options.iperf3 ? 1 : std::min(options.threads, options.connections);
   for (std::uint32_t i = 0; i < threads; ++i) {
     Options part = options;
     part.connections = options.connections / threads + (i < options.connections % threads ? 1 : 0);
