@@ -14,7 +14,7 @@ LIBRARIES = [f"build/release/{layer}/libpollux_{layer}.a" for layer in ("proto",
 # What of engine/ sees packets; of proto/ and workers/ everything counts. The rest of the runtime is
 # the control thread's.
 ENGINE_OBJECTS = {"rx_stage", "flow_view", "tun", "event_sleeper", "chargen", "discard", "echo",
-                  "factory", "http", "http_content", "http_conversation", "http_files", "http_listing",
+                  "http", "http_content", "http_conversation", "http_files", "http_listing",
                   "http_pages", "http_parser"}
 ENGINE_FUNCTIONS = re.compile(r"^pollux::Runtime::run_rx\(")
 
@@ -33,7 +33,7 @@ ALLOWED = [
      "what is made at the first call, once in a process; later ones read a byte"),
     (r"^std::_Sp_counted_base<|"
      r"^pollux::(HttpFiles?|HttpCommon|HttpContent|HttpConversation|HttpService)::|"
-     r"^pollux::make_(http_)?services\(|^std::_Sp_counted_ptr_inplace<pollux::HttpCommon|"
+     r"^std::_Sp_counted_ptr_inplace<pollux::HttpCommon|"
      r"^pollux::\(anonymous namespace\)::open_beneath\(|"
      r"^pollux::\(anonymous namespace\)::WindowRecycler::|"
      r"^std::__cxx11::_List_base<pollux::HttpFiles::Entry",
