@@ -33,7 +33,7 @@ ALLOWED = [
      "what is made at the first call, once in a process; later ones read a byte"),
     (r"^std::_Sp_counted_base<|"
      r"^pollux::(HttpFiles?|HttpCommon|HttpContent|HttpConversation|HttpService)::|"
-     r"^std::_Sp_counted_ptr_inplace<pollux::HttpCommon|"
+     r"^pollux::make_http_services\(|^std::_Sp_counted_ptr_inplace<pollux::HttpCommon|"
      r"^pollux::\(anonymous namespace\)::open_beneath\(|"
      r"^pollux::\(anonymous namespace\)::WindowRecycler::|"
      r"^std::__cxx11::_List_base<pollux::HttpFiles::Entry",
