@@ -80,7 +80,8 @@ void TcpStream::on_readable() {
 }
 
 void TcpStream::pump() {
-  if (!slot_.sends || test_->phase() != Phase::running || stream_.write_shut()) return;
+  // The phase first: what is settled before the test runs may be read only then.
+  if (test_->phase() != Phase::running || !slot_.sends || stream_.write_shut()) return;
   const Instant now = stream_.now();
   Instant wanted = now + kPublishInterval;
   bool full = false;
@@ -104,7 +105,8 @@ void TcpStream::publish() {
   const StreamInfo i = stream_.info();
   StreamCounters& c = slot_.counters;
   if (slot_.sends) {
-    c.bytes.set(i.bytes_acked - std::min(i.bytes_acked, written_before_));
+    c.acked.set(i.bytes_acked - std::min(i.bytes_acked, written_before_));
+    c.bytes.set(c.acked.get() + i.bytes_in_flight);
     c.retransmits.set(i.retransmits);
   }
   c.cwnd.set(i.cwnd);
@@ -185,7 +187,7 @@ void UdpStream::send(std::size_t datagrams) {
 
 std::optional<DropReason> UdpStream::on_datagram(const Datagram& d) {
   const Phase phase = test_->phase();
-  if (slot_.sends || (phase != Phase::running && phase != Phase::ending)) {
+  if ((phase != Phase::running && phase != Phase::ending) || slot_.sends) {
     return DropReason::udp_ignored;
   }
   d.for_each([&](Bytes one) { count(one, d.at); });
