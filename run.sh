@@ -9,7 +9,7 @@ PACKAGES=(
   libboost-dev libtbb-dev libspdlog-dev libfmt-dev libbenchmark-dev libtomlplusplus-dev
   libcli11-dev nlohmann-json3-dev libgtest-dev libgmock-dev librapidcheck-dev libmnl-dev
   python3 iproute2 iputils-ping netcat-openbsd socat curl iperf iperf3 hping3 tcpdump nftables
-  ethtool procps util-linux wrk nginx valgrind chromium
+  ethtool procps util-linux wrk nginx valgrind chromium sockperf
 )
 # What `bench peers` wants besides, and it alone: other stacks to measure against. Go is large.
 PEER_PACKAGES=(golang-go golang-gvisor-gvisor-dev liblwip-dev)

@@ -20,10 +20,9 @@
 namespace pollux {
 namespace {
 
-/// What a setter found wrong: nothing, a node, or a node whose value a later version will take.
+/// What a setter found wrong: nothing, or a node.
 struct Fault {
   const toml::node* at = nullptr;
-  bool unavailable = false;
 };
 
 template <class E>
@@ -53,12 +52,6 @@ constexpr Name<ServiceKind> kKinds[]{
     {"chargen", ServiceKind::chargen},   {"http", ServiceKind::http},
     {"iperf3", ServiceKind::iperf3},     {"iperf2", ServiceKind::iperf2},
     {"pingpong", ServiceKind::pingpong}, {"forward", ServiceKind::forward}};
-
-constexpr bool is_available(ServiceKind kind) {
-  return kind == ServiceKind::echo || kind == ServiceKind::discard ||
-         kind == ServiceKind::chargen || kind == ServiceKind::http ||
-         kind == ServiceKind::forward || kind == ServiceKind::iperf3;
-}
 
 template <class E, std::size_t n>
 std::string_view name_of(const Name<E> (&names)[n], E value) {
@@ -266,11 +259,9 @@ constexpr Key<Config> kKeys[] = {
 };
 
 constexpr Key<ServiceConfig> kServiceKeys[] = {
-    {"service", "kind", R"("echo", "discard", "chargen", "http" or "forward")",
-     [](N n, ServiceConfig& s) {
-       const Fault fault = set_name(n, kKinds, s.kind);
-       return fault.at == nullptr && !is_available(s.kind) ? Fault{&n, true} : fault;
-     }},
+    {"service", "kind",
+     R"("echo", "discard", "chargen", "http", "iperf3", "iperf2", "pingpong" or "forward")",
+     [](N n, ServiceConfig& s) { return set_name(n, kKinds, s.kind); }},
     {"service", "port", "1..65535",
      [](N n, ServiceConfig& s) { return set_integer(n, 1, 65535, s.port); }},
     {"service", "address", R"(an address of the engine, or "" for all of them)",
@@ -321,9 +312,15 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
     {"service", "max_parallel", "1..128 (streams of a test in each direction)",
      [](N n, ServiceConfig& s) { return set_integer(n, 1, 128, s.iperf3.max_parallel); }},
     {"service", "max_duration_s", "1..86400 (seconds)",
-     [](N n, ServiceConfig& s) { return set_integer(n, 1, 86'400, s.iperf3.max_duration); }},
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 86'400, s.max_duration); }},
     {"service", "server_output", R"("text" or "json")",
      [](N n, ServiceConfig& s) { return set_name(n, kReportForms, s.iperf3.server_output); }},
+    {"service", "udp_reverse", "true or false",
+     [](N n, ServiceConfig& s) { return set_bool(n, s.iperf2.udp_reverse); }},
+    {"service", "max_flows", "1..1000000 (UDP tests remembered)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 1'000'000, s.iperf2.max_flows); }},
+    {"service", "max_senders", "1..4096 (tests at once in which the engine sends)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 4096, s.iperf2.max_senders); }},
 };
 
 // ---- reading a file -----------------------------------------------------------------------
@@ -398,10 +395,8 @@ class Loader {
     const Fault fault = key.set(node, target);
     if (fault.at == nullptr) return;
     places_.erase(path);
-    std::string found = got(*fault.at);
-    if (fault.unavailable) found += ", which is not available in this version";
     expected(fault.at->source().begin.line ? fault.at->source() : node.source(), path, key.expected,
-             found);
+             got(*fault.at));
   }
 
   template <class Target, std::size_t n>
@@ -540,7 +535,10 @@ class Loader {
                           {"idle_timeout_s", Kind::forward},
                           {"max_tests", Kind::iperf3},
                           {"max_parallel", Kind::iperf3},
-                          {"max_duration_s", Kind::iperf3},
+                          {"max_duration_s", Kind::iperf3, Kind::iperf2},
+                          {"udp_reverse", Kind::iperf2},
+                          {"max_flows", Kind::iperf2},
+                          {"max_senders", Kind::iperf2},
                           {"server_output", Kind::iperf3}};
     const toml::node* kind = table.get("kind");
     if (kind == nullptr || !is_text(*kind, to_string(service.kind))) return;
@@ -691,8 +689,14 @@ Json service_json(const ServiceConfig& s) {
   if (s.kind == ServiceKind::iperf3) {
     out["max_tests"] = s.iperf3.max_tests;
     out["max_parallel"] = s.iperf3.max_parallel;
-    out["max_duration_s"] = s.iperf3.max_duration.count();
+    out["max_duration_s"] = s.max_duration.count();
     out["server_output"] = name_of(kReportForms, s.iperf3.server_output);
+  }
+  if (s.kind == ServiceKind::iperf2) {
+    out["udp_reverse"] = s.iperf2.udp_reverse;
+    out["max_flows"] = s.iperf2.max_flows;
+    out["max_senders"] = s.iperf2.max_senders;
+    out["max_duration_s"] = s.max_duration.count();
   }
   if (s.kind != ServiceKind::forward) return out;
   out["to"] = s.forward.to;

@@ -89,7 +89,6 @@ struct ForwardConfig {
 struct Iperf3Config {
   unsigned max_tests = 64;                      ///< at once
   unsigned max_parallel = 128;                  ///< streams of one test in each direction
-  std::chrono::seconds max_duration{86400};     ///< of one test
   ReportForm server_output = ReportForm::text;  ///< for clients that ask for it
 };
 
@@ -98,6 +97,12 @@ struct HttpConfig {
   bool listing = false;                     ///< a directory without index.html is listed
   std::optional<bool> live = {};            ///< the live page; nullopt: where there is no root
   std::size_t max_connections = 1'000'000;  ///< at once, of all workers
+};
+
+struct Iperf2Config {
+  bool udp_reverse = false;   ///< UDP tests in which the engine sends are served
+  unsigned max_flows = 1024;  ///< UDP tests remembered, per worker
+  unsigned max_senders = 64;  ///< tests at once in which the engine sends, per worker
 };
 
 struct ServiceConfig {
@@ -110,6 +115,8 @@ struct ServiceConfig {
   HttpConfig http = {};
   ForwardConfig forward = {};
   Iperf3Config iperf3 = {};
+  Iperf2Config iperf2 = {};
+  std::chrono::seconds max_duration{86400};  ///< iperf3 and iperf2: of one test
 };
 
 /// The sections of the file. A default one has the documented addresses and no services.

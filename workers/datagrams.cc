@@ -77,6 +77,12 @@ std::optional<FlowKey> Shard::open_datagrams(const IpAddr& local_address, const 
   return flow;
 }
 
+bool Shard::claim_datagrams(const FlowKey& flow, Service& service) {
+  if (datagram_flows_.size() >= limits::kDatagramFlows) return false;
+  datagram_flows_.insert_or_assign(flow, &service);
+  return true;
+}
+
 void Shard::close_datagrams(const FlowKey& flow) { datagram_flows_.erase(flow); }
 
 std::size_t Shard::max_datagram(bool v4) const {

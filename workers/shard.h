@@ -144,6 +144,9 @@ class alignas(kSharedLine) Shard {
   /// addresses and nullopt as with connect(), also beyond limits::kDatagramFlows.
   std::optional<FlowKey> open_datagrams(const IpAddr& local_address, const Endpoint& remote,
                                         Service& service);
+  /// Binds a flow that came to a listener of this shard to `service`: ICMP errors about it go there
+  /// from now on, until it is closed. False beyond limits::kDatagramFlows.
+  bool claim_datagrams(const FlowKey& flow, Service& service);
   void close_datagrams(const FlowKey& flow);
   /// A ping to `remote`: nullopt when its answers would go to another shard (ask that one), when
   /// it is no address to send to, or beyond limits::kEchoFlows.

@@ -7,7 +7,9 @@
 #include "engine/services/echo.h"
 #include "engine/services/forward.h"
 #include "engine/services/http.h"
+#include "engine/services/iperf2.h"
 #include "engine/services/iperf3.h"
+#include "engine/services/pingpong.h"
 
 namespace pollux {
 namespace {
@@ -20,6 +22,13 @@ Services apart(std::size_t workers, const Args&... args) {
   Services all;
   for (std::size_t i = 0; i < workers; ++i) all.push_back(std::make_unique<S>(args...));
   return all;
+}
+
+Iperf2Options iperf2_options(const ServiceConfig& config) {
+  return {.udp_reverse = config.iperf2.udp_reverse,
+          .max_flows = config.iperf2.max_flows,
+          .max_senders = config.iperf2.max_senders,
+          .max_duration = config.max_duration};
 }
 
 Services make_forward(const ServiceConfig& config, std::size_t workers,
@@ -36,7 +45,7 @@ Services make_iperf3(const ServiceConfig& config, std::size_t workers) {
   const iperf3::ServerOptions options{
       .limits = {.max_tests = config.iperf3.max_tests,
                  .max_parallel = config.iperf3.max_parallel,
-                 .max_duration_s = static_cast<std::uint32_t>(config.iperf3.max_duration.count())},
+                 .max_duration_s = static_cast<std::uint32_t>(config.max_duration.count())},
       .output = config.iperf3.server_output};
   const auto group = std::make_shared<iperf3::Group>(options);
   Services all;
@@ -65,6 +74,10 @@ Services make(const ServiceConfig& config, std::size_t workers, std::span<HostPo
       return make_forward(config, workers, hosts);
     case ServiceKind::iperf3:
       return make_iperf3(config, workers);
+    case ServiceKind::pingpong:
+      return apart<PingPongService>(workers);
+    case ServiceKind::iperf2:
+      return apart<Iperf2Service>(workers, iperf2_options(config));
     default:
       throw std::logic_error("no service of kind " + std::string(to_string(config.kind)));
   }
