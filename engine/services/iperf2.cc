@@ -20,11 +20,15 @@ constexpr std::uint64_t kBurst = 128 * 1024;  // octets that it may be ahead
 /// Where clients listen, and no services do: what we connect to is the client's word alone.
 constexpr std::uint16_t kFirstClientPort = 1024;
 
+std::int64_t wall_clock_us() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
 std::optional<FrameEcho::Verdict> judge_bounce(MutableBytes head) {
   const auto length = bounce_length(head);
   if (!length) return std::nullopt;
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  stamp_bounce(head, std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  stamp_bounce(head, wall_clock_us());
   return FrameEcho::Verdict{.length = *length, .answer = true};
 }
 
@@ -118,9 +122,8 @@ void Iperf2Service::begin(Stream& s, Connection& c) {
       break;
   }
   if (c.test->wants_ack) {
-    std::array<std::uint8_t, kAck> ack;
-    emit_ack(ack);
-    s.write(Bytes(ack));
+    std::array<std::uint8_t, kMaxAck> ack;
+    s.write(Bytes(ack).first(emit_ack(*c.test, wall_clock_us(), ack)));
   }
   if (c.test->connect_back && c.test->connect_back_now) connect_back(s, c);
 }
@@ -191,17 +194,18 @@ void Iperf2Service::connect_back(Stream& s, Connection& c) {
 std::optional<DropReason> Iperf2Service::on_datagram(const Datagram& d) {
   Flows::Flow* flow = flows_->find(d.flow, d.at);
   bool good = false;
-  Bytes last;
+  bool over = false;
   d.for_each([&](Bytes datagram) {
     if (datagram.size() < kDatagramHead) return;
     good = true;
     flow = flow_of(d, datagram, flow);
     const auto head = *parse_datagram(datagram, flow->wide_sequence);
     flow->receiver.take(head, datagram.size(), d.at);
-    if (head.id < 0) last = datagram;
+    flow->unanswered += datagram.size();
+    over = over || head.id < 0;
   });
   if (!good) return DropReason::udp_ignored;
-  return last.empty() ? std::nullopt : send_report(d, last, flow->receiver);
+  return over ? send_report(d, *flow) : std::nullopt;
 }
 
 /// The flow that a datagram is of; one that begins a test may make us send.
@@ -223,15 +227,15 @@ Flows::Flow* Iperf2Service::flow_of(const Datagram& d, Bytes datagram, Flows::Fl
   return known;
 }
 
-/// To the last datagram of a test, as often as it comes. One that is too short for a report gets no
-/// more than its own head back, for an answer is never longer than what it answers.
-std::optional<DropReason> Iperf2Service::send_report(const Datagram& d, Bytes last,
-                                                     const Receiver& receiver) {
+/// To the last datagram of a test, as often as it comes; but a flow never gets more octets than it
+/// has sent.
+std::optional<DropReason> Iperf2Service::send_report(const Datagram& d, Flows::Flow& flow) {
   if (const auto reason = refuse_answer(shard(), d.flow)) return reason;
+  if (flow.unanswered < kReport) return DropReason::udp_reflection;
+  flow.unanswered = 0;
   std::array<std::uint8_t, kReport> report;
-  emit_report(receiver.report(), report);
-  const bool fits = last.size() >= kReport;
-  shard().send_datagram(d.flow, fits ? Bytes(report) : last.first(kDatagramHead));
+  emit_report(flow.receiver.report(), report);
+  shard().send_datagram(d.flow, report);
   return std::nullopt;
 }
 

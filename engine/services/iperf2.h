@@ -40,7 +40,6 @@ class Iperf2Service final : public Service {
 
  private:
   struct Connection;
-  struct Flow;
 
   void pump(Stream& s);
   bool read_head(Stream& s, Connection& c);
@@ -51,8 +50,7 @@ class Iperf2Service final : public Service {
   void connect_back(Stream& s, Connection& c);
 
   iperf2::Flows::Flow* flow_of(const Datagram& d, Bytes datagram, iperf2::Flows::Flow* known);
-  std::optional<DropReason> send_report(const Datagram& d, Bytes last,
-                                        const iperf2::Receiver& receiver);
+  std::optional<DropReason> send_report(const Datagram& d, iperf2::Flows::Flow& flow);
 
   Iperf2Options options_;
   std::size_t free_senders_;

@@ -51,6 +51,7 @@ class Flows {
     bool wide_sequence = false;
     Instant heard{};
     Receiver receiver;
+    std::uint64_t unanswered = 0;  ///< octets that came since the last report
   };
 
   Flows(const HashKey& secret, std::size_t capacity)

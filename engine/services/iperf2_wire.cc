@@ -16,6 +16,7 @@ constexpr std::uint32_t kHasLength = 0x00010000;
 constexpr std::uint32_t kLengthMask = 0x000001fe;
 constexpr std::uint32_t kRunNow = 0x00000001;
 // The upper flags of the extension.
+constexpr std::uint16_t kTripTimes = 0x0010;
 constexpr std::uint16_t kReverse = 0x0400;
 constexpr std::uint16_t kFullDuplex = 0x0800;
 
@@ -39,6 +40,11 @@ void read_amount(std::uint32_t word, Test& test) {
   }
 }
 
+std::int64_t read_time(Reader& in) {
+  const std::int64_t seconds = in.be32();
+  return seconds * kMicroseconds + in.be32();
+}
+
 struct Writer {
   std::uint8_t* at;
   Writer& u32(std::uint64_t v) {
@@ -49,6 +55,10 @@ struct Writer {
   Writer& zeros(std::size_t words) {
     while (words-- > 0) u32(0);
     return *this;
+  }
+  Writer& time(std::int64_t us) {
+    return u32(static_cast<std::uint64_t>(us / kMicroseconds))
+        .u32(static_cast<std::uint64_t>(us % kMicroseconds));
   }
   /// Seconds and microseconds; more than the field holds is its maximum.
   Writer& duration(Duration d) {
@@ -84,38 +94,43 @@ Test parse_test(Bytes head) {
   in.bytes(14);  // lower flags, version, type of service
   const std::uint64_t rate = in.be32();
   const std::uint64_t rate_upper = in.be32() >> 8;
+  in.be32();  // prefetch
+  const bool extended = (flags & kExtend) != 0 && in.ok();
+  in.be32();
+  test.started_us = read_time(in);
+  test.trip_times = extended && in.ok() && (upper & kTripTimes) != 0;
   if ((flags & kBounce) != 0) {
     test.kind = Test::Kind::bounce;
-  } else if ((flags & kExtend) != 0 && in.ok()) {
+  } else if (extended) {
     test.kind = kind_of(flags, upper);
     test.rate = rate | rate_upper << 32;
   }
   return test;
 }
 
-void emit_ack(MutableBytes out) {
-  Writer{out.data()}.u32(kAckType).u32(kAck).u32(0).u32(kVersionUpper).u32(kVersionLower).zeros(2);
+std::size_t emit_ack(const Test& test, std::int64_t now_us, MutableBytes out) {
+  constexpr std::size_t plain = 28;
+  const std::size_t size = test.trip_times ? kMaxAck : plain;
+  Writer w{out.data()};
+  w.u32(kAckType).u32(size).u32(0).u32(kVersionUpper).u32(kVersionLower).zeros(2);
+  if (test.trip_times) w.time(test.started_us).time(now_us).time(now_us);
+  return size;
 }
 
 std::optional<DatagramHead> parse_datagram(Bytes datagram, bool wide_sequence) {
   if (datagram.size() < kDatagramHead) return std::nullopt;
   Reader in(datagram);
   const std::uint64_t id = in.be32();
-  const std::int64_t seconds = in.be32();
-  const std::int64_t us = in.be32();
+  const std::int64_t sent_us = read_time(in);
   const std::uint64_t upper = in.be32();
   return DatagramHead{.id = wide_sequence ? static_cast<std::int64_t>(id | upper << 32)
                                           : static_cast<std::int32_t>(id),
-                      .sent_us = seconds * kMicroseconds + us};
+                      .sent_us = sent_us};
 }
 
 void emit_datagram(const DatagramHead& h, MutableBytes out) {
   const auto id = static_cast<std::uint64_t>(h.id);
-  Writer{out.data()}
-      .u32(id)
-      .u32(static_cast<std::uint64_t>(h.sent_us / kMicroseconds))
-      .u32(static_cast<std::uint64_t>(h.sent_us % kMicroseconds))
-      .u32(id >> 32);
+  Writer{out.data()}.u32(id).time(h.sent_us).u32(id >> 32);
 }
 
 void emit_report(const Report& r, MutableBytes out) {
@@ -145,10 +160,7 @@ std::optional<std::uint32_t> bounce_length(Bytes head) {
 
 void stamp_bounce(MutableBytes head, std::int64_t us) {
   Writer w{&head[28]};  // behind flags, size, id, more flags, run time and the client's own stamp
-  for (int i = 0; i < 2; ++i) {
-    w.u32(static_cast<std::uint64_t>(us / kMicroseconds))
-        .u32(static_cast<std::uint64_t>(us % kMicroseconds));
-  }
+  w.time(us).time(us);
 }
 
 }  // namespace pollux::iperf2

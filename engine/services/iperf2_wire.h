@@ -15,10 +15,10 @@
 namespace pollux::iperf2 {
 
 inline constexpr std::size_t kMinTestHead = 24;   ///< what every client since 2.0.5 sends
-inline constexpr std::size_t kTestHead = 60;      ///< as much as matters here
+inline constexpr std::size_t kTestHead = 80;      ///< as much as matters here
 inline constexpr std::size_t kDatagramHead = 16;  ///< id, sec, usec, id's upper half
 inline constexpr std::size_t kReport = 128;       ///< the datagram at the end of a UDP test
-inline constexpr std::size_t kAck = 28;           ///< the answer to a test head that asks for it
+inline constexpr std::size_t kMaxAck = 52;        ///< the answer to a test head that asks for it
 inline constexpr std::size_t kBounceHead = 48;    ///< begins each bounce-back message
 inline constexpr std::uint32_t kMaxBounce = 1U << 20;  ///< octets of one
 
@@ -32,7 +32,9 @@ struct Test {
   };
   Kind kind = Kind::sink;
   bool wide_sequence = false;     ///< UDP: sequence numbers of 64 bits
-  bool wants_ack = false;         ///< TCP: waits for kAck octets
+  bool wants_ack = false;         ///< TCP: waits for it before it sends
+  bool trip_times = false;        ///< TCP: the ack says when it was asked for, and when that came
+  std::int64_t started_us = 0;    ///< with trip_times, by the client's clock
   bool connect_back = false;      ///< -d or -r: we connect to `back_port`, too
   bool connect_back_now = false;  ///< at once (-d), not after its data (-r)
   std::uint16_t back_port = 0;    ///< of the client's address
@@ -49,8 +51,9 @@ std::size_t test_head_size(Bytes octets);
 /// test of some kind: a client without a head is a sink.
 Test parse_test(Bytes head);
 
-/// Writes the kAck octets.
-void emit_ack(MutableBytes out);
+/// Writes the answer to a test that wants_ack, at `now_us` since 1970; returns its size, kMaxAck at
+/// most.
+std::size_t emit_ack(const Test& test, std::int64_t now_us, MutableBytes out);
 
 struct DatagramHead {
   std::int64_t id = 0;       ///< negative: the last one, sent again until it is answered
