@@ -63,10 +63,11 @@ Octets message(const Family& f, std::uint8_t type, std::uint8_t code, std::uint3
   return m;
 }
 
-/// "soft", "hard", "too big 1400", "echo" or the drop reason.
+/// "soft", "hard", "too big 1400", "echo", "reply" or the drop reason.
 std::string verdict(const Family& f, const Octets& m) {
   const auto r = parse(outer(f), m, true);
   if (std::holds_alternative<EchoRequest>(r)) return "echo";
+  if (std::holds_alternative<EchoReply>(r)) return "reply";
   if (const auto* reason = std::get_if<DropReason>(&r)) return std::string(to_string(*reason));
   const auto& e = std::get<Error>(r);
   if (e.kind == Error::Kind::packet_too_big) return "too big " + std::to_string(e.mtu);
@@ -95,7 +96,7 @@ TEST(Icmp, JudgesErrorsByTypeAndCode) {  // rfc9293_must_55_icmp_quench, rfc9293
                         {11, 0, 0, "soft"},
                         {11, 1, 0, "soft"},
                         {12, 0, 0, "soft"},
-                        {0, 0, 0, "icmp_ignored"},
+                        {0, 0, 0, "reply"},
                         {13, 0, 0, "icmp_ignored"},
                         {128, 0, 0, "icmp_ignored"},
                         {255, 0, 0, "icmp_ignored"}};
@@ -114,7 +115,7 @@ TEST(IcmpV6, JudgesErrorsByTypeAndCode) {
                         {2, 0, 0x12345, "too big 74565"},
                         {3, 0, 0, "soft"},
                         {4, 1, 0, "soft"},
-                        {129, 0, 0, "icmp_ignored"},
+                        {129, 0, 0, "reply"},
                         {8, 0, 0, "icmp_ignored"},
                         {135, 0, 0, "icmp_ignored"}};
   for (const auto& c : cases) {
@@ -194,6 +195,33 @@ TEST(Icmp, EchoReplyHasTheRightChecksum) {
     sum.add(m);
     RC_ASSERT(sum.fold() == 0xffff);
   }));
+}
+
+TEST(Icmp, EchoReplySaysWhoWhatAndHowFar) {
+  for (const Family& f : {kFour, kSix}) {
+    const Octets m = message(f, f.v4 ? 0 : 129, 0, 0x1234abcd, {7, 8, 9});
+    wire::IpHeader ip = outer(f);
+    ip.hop_limit = 61;
+    const auto parsed = parse(ip, m, true);
+    const auto& reply = std::get<EchoReply>(parsed);
+    EXPECT_EQ(reply.local, f.us);
+    EXPECT_EQ(reply.remote, f.router);
+    EXPECT_EQ(reply.hop_limit, 61);
+    EXPECT_EQ(reply.id, 0x1234);
+    EXPECT_EQ(reply.sequence, 0xabcd);
+    EXPECT_EQ(Octets(reply.data.begin(), reply.data.end()), (Octets{7, 8, 9}));
+  }
+}
+
+TEST(Icmp, EchoRequestIsOneThatIsAnswered) {
+  for (const Family& f : {kFour, kSix}) {
+    Octets m(kHeaderSize);
+    emit_echo_request(f.v4, 0x1234, 0xabcd, m);
+    EXPECT_EQ(load_be16(&m[4]), 0x1234);
+    EXPECT_EQ(load_be16(&m[6]), 0xabcd);
+    fix_checksum(f, m);
+    EXPECT_EQ(verdict(f, m), "echo");
+  }
 }
 
 TEST(Icmp, ReadsNothingOutsideOnAnyOctets) {

@@ -26,6 +26,8 @@ struct Sent {
   wire::IpHeader ip;
   std::vector<std::uint8_t> payload;
   wire::TcpHeader tcp;
+  std::uint16_t segment_size = 0;
+  std::vector<std::uint8_t> octets;  ///< the whole packet
 };
 
 class RecordingPort final : public TxPort {
@@ -42,6 +44,8 @@ class RecordingPort final : public TxPort {
     s.ip = std::get<wire::IpHeader>(wire::parse_ip(octets, true));
     const Bytes payload = Bytes(octets).subspan(s.ip.header_size, s.ip.payload_size);
     s.payload.assign(payload.begin(), payload.end());
+    s.segment_size = packet.segment_size;
+    s.octets = octets;
     if (s.ip.protocol == wire::kProtoTcp) {
       EXPECT_GT(wire::parse_tcp(payload, s.tcp), 0U);
       EXPECT_TRUE(wire::tcp_checksum_ok(s.ip.src, s.ip.dst, payload));
@@ -114,15 +118,17 @@ class ShardTest : public testing::Test {
     return counters.drops[static_cast<std::size_t>(r)].get();
   }
 
-  void packet(Bytes octets, ChecksumState checksum = ChecksumState::unverified) {
+  void packet(Bytes octets, ChecksumState checksum = ChecksumState::unverified,
+              std::uint16_t segment_size = 0) {
     Buffer* b = pool_.alloc();
     ASSERT_NE(b, nullptr);
     b->refs = 1;
     std::memcpy(b->data, octets.data(), octets.size());
     ++given_;
-    shard().on_packet(
-        now,
-        {.buffer = b, .length = static_cast<std::uint32_t>(octets.size()), .checksum = checksum});
+    shard().on_packet(now, {.buffer = b,
+                            .length = static_cast<std::uint32_t>(octets.size()),
+                            .segment_size = segment_size,
+                            .checksum = checksum});
   }
   static std::vector<std::uint8_t> ip_packet(const IpAddr& src, const IpAddr& dst,
                                              std::uint8_t protocol, Bytes payload) {

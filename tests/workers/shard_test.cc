@@ -425,7 +425,8 @@ TEST_F(ShardTest, echo_that_the_device_refuses_is_a_transmit_error_only) {
 TEST_F(ShardTest, every_nonsense_counts_once) {
   packet(std::vector<std::uint8_t>{0});
   packet(std::vector<std::uint8_t>(19, 0x45));
-  packet(ip_packet(kThere, kHere, wire::kProtoUdp, std::vector<std::uint8_t>(8)));
+  packet(
+      ip_packet(kThere, kHere, wire::kProtoUdp, std::vector<std::uint8_t>{0, 1, 0, 2, 0, 8, 0, 0}));
   packet(ip_packet(kThere, kHere, 99, std::vector<std::uint8_t>(8)));
   packet(ip_packet(kThere, kHere, wire::kProtoTcp, std::vector<std::uint8_t>(10)));
   packet(ip_packet(kThere, kHere, wire::kProtoIcmp, std::vector<std::uint8_t>(3)));
