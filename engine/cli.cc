@@ -10,6 +10,7 @@
 #include "engine/connect_command.h"
 #include "engine/control_client.h"
 #include "engine/iperf3_command.h"
+#include "engine/ping_command.h"
 #include "engine/show.h"
 #include "engine/target.h"
 #include "engine/top.h"
@@ -32,6 +33,7 @@ struct Options {
   std::string control = ControlConfig{}.socket;
   std::string target;
   Iperf3Command iperf3;
+  PingCommand ping;
   unsigned connect_timeout_s = 0;
 };
 
@@ -41,6 +43,7 @@ struct Commands {
   CLI::App* top;
   CLI::App* connect;
   CLI::App* iperf3;
+  CLI::App* ping;
   CLI::App* version;
   CLI::App* help;
 };
@@ -135,6 +138,41 @@ CLI::App* declare_top(CLI::App& app, Options& o) {
       "Keys: q ends it; r, i, o, t, x sort the connections by rate, in, out, round trip or\n"
       "retransmissions. When standard output is no terminal it is as with --once.");
   return top;
+std::string address_mistake(const std::string& text) {
+  return IpAddr::parse(text) ? "" : "expected an IPv4 or IPv6 address, got " + text;
+}
+
+CLI::App* declare_ping(CLI::App& app, Options& o) {
+  CLI::App* ping = app.add_subcommand("ping", "Send ICMP echo requests from the engine");
+  ping->add_option("address", o.ping.address, "Whom to ping")
+      ->type_name("ADDR")
+      ->required()
+      ->check(address_mistake);
+  ping->add_option("-c,--count", o.ping.count, "Requests to send; without it, until Ctrl-C")
+      ->type_name("N")
+      ->check(CLI::Range(1U, 1'000'000'000U));
+  ping->add_option("-i,--interval", o.ping.interval_s, "Seconds between them")
+      ->type_name("S")
+      ->check(CLI::Range(0.001, 3600.0))
+  ping->add_option("-s,--size", o.ping.size, "Octets of data in each; it must fit into one packet")
+      ->type_name("SIZE")
+      ->check(CLI::Range(0U, 65507U))
+  ping->add_option(
+          "-W,--timeout", o.ping.wait_s,
+          "Seconds to wait for the last answer; without it, twice the longest round trip,\n"
+          "or 10 s where there was none")
+      ->type_name("S")
+      ->check(CLI::Range(0.001, 3600.0));
+  ping->add_flag("--json", o.ping.json, "One JSON document at the end");
+  add_control(*ping, o);
+  ping->footer(
+      "What is printed is what ping of iputils prints. Times are those of the worker's turns: "
+      "from\n"
+      "the one that sends to the one that has the answer. Exit code 0 when an answer came, 1 when\n"
+      "none did, 2 for any error.\n\n"
+      "  pollux ping -c 3 198.18.0.1\n"
+      "  pollux ping -c 1000 -i 0.01 -s 1000 2001:2::1 --json");
+  return ping;
 }
 
 Commands declare(CLI::App& app, Options& o) {
@@ -146,6 +184,7 @@ Commands declare(CLI::App& app, Options& o) {
   c.top = declare_top(app, o);
   c.connect = declare_connect(app, o);
   c.iperf3 = declare_iperf3_client(app, o);
+  c.ping = declare_ping(app, o);
   c.version = app.add_subcommand("version", "Print the version");
   c.help = app.add_subcommand("help", "Print this help");
   return c;
@@ -184,6 +223,11 @@ int dispatch(const CLI::App& app, const Commands& c, const Options& o,
     Iperf3Command command = o.iperf3;
     command.control = o.control;
     return run_iperf3(command, out, err);
+  }
+  if (c.ping->parsed()) {
+    PingCommand command = o.ping;
+    command.control = o.control;
+    return run_ping(command, out, err);
   }
   if (c.version->parsed()) {
     out << "pollux " << POLLUX_VERSION << '\n';

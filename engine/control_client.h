@@ -22,6 +22,8 @@ class ControlCall {
 
   /// Readable when next() has something.
   int fd() const { return fd_.get(); }
+  /// next() has a line without waiting.
+  bool has_line() const { return received_.find('\n') != std::string::npos; }
   /// The next line, waiting for it; nullopt: the daemon has closed. Throws std::runtime_error with
   /// its words when the line is an error.
   std::optional<nlohmann::json> next();

@@ -110,6 +110,7 @@ RuntimeOptions runtime_options(const Config& c, SegmentTrace* trace) {
 
 constexpr std::string_view kConnect = "connect ";
 constexpr std::string_view kIperf3 = "iperf3 ";
+constexpr std::string_view kPing = "ping ";
 constexpr unsigned kMaxConnectTime = 3600;  // seconds
 
 ConnectRequest parse_connect(std::string_view words) {
@@ -232,6 +233,7 @@ class ControlLoop {
     if (command == "show config") return to_json(config_);
     if (command.starts_with(kConnect)) return connect(request);
     if (command.starts_with(kIperf3)) return iperf3(request);
+    if (command.starts_with(kPing)) return ping(request);
     throw std::runtime_error("unknown command: " + std::string(command));
   }
 
@@ -256,6 +258,18 @@ class ControlLoop {
     const std::size_t worker = id % runtime_.workers();
     r.link = request.open_session([this, worker, id] { runtime_.abandon(worker, id); });
     runtime_.run_iperf3(worker, id, std::move(r));
+    return nullptr;
+  }
+
+  /// "ping JSON", see parse_ping_request().
+  json ping(ControlRequest& request) {
+    PingRequest r = parse_ping_request(request.command().substr(kPing.size()));
+    if (draining_) throw std::runtime_error("the daemon is ending");
+    const std::uint64_t id = ++connects_;
+    r.link = request.open_session([this, id] {
+      for (std::size_t i = 0; i < runtime_.workers(); ++i) runtime_.abandon(i, id);
+    });
+    runtime_.ping(id, std::move(r));
     return nullptr;
   }
 

@@ -2,6 +2,7 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <nlohmann/json.hpp>
 
 #include "engine/live.h"
 #include "workers/relax.h"
@@ -202,10 +203,29 @@ void Runtime::run_iperf3(std::size_t i, std::uint64_t id, iperf3::ClientRequest 
   });
 }
 
+void Runtime::ping(std::uint64_t id, PingRequest request) {
+  ping_from(0, id, std::make_shared<const PingRequest>(std::move(request)));
+}
+
+/// Answers go by their addresses: worker after worker is asked whether they come to it.
+void Runtime::ping_from(std::size_t i, std::uint64_t id,
+                        std::shared_ptr<const PingRequest> request) {
+  post(i, [this, i, id, request](Shard& shard) {
+    const auto opened = lanes_[i]->ping.open(shard, id, *request, monotonic_now());
+    if (opened != PingService::Opened::elsewhere) return;
+    if (i + 1 < lanes_.size()) return ping_from(i + 1, id, request);
+    request->link->send(
+        nlohmann::json{{"error", "cannot ping " + request->remote.to_string() +
+                                     ": no address to send to, or too many pings at once"}});
+    request->link->finish();
+  });
+}
+
 void Runtime::abandon(std::size_t i, std::uint64_t id) {
   post(i, [&lane = *lanes_[i], id](Shard&) {
     lane.connect.abandon(id, monotonic_now());
     lane.iperf3_client->abandon(id);
+    lane.ping.abandon(id);
   });
 }
 
@@ -213,6 +233,7 @@ void Runtime::begin_drain() {
   for (std::size_t i = 0; i < lanes_.size(); ++i) {
     post(i, [&lane = *lanes_[i]](Shard& s) {
       lane.iperf3_client->on_drain();
+      lane.ping.on_drain();
       s.begin_drain(monotonic_now());
     });
   }

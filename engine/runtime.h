@@ -19,6 +19,7 @@
 #include "engine/rx_stage.h"
 #include "engine/services/connect.h"
 #include "engine/services/factory.h"
+#include "engine/services/ping.h"
 #include "engine/tun.h"
 #include "workers/crew.h"
 #include "workers/worker.h"
@@ -75,7 +76,9 @@ class Runtime final : private Crew {
   void connect(std::size_t i, std::uint64_t id, ConnectRequest request);
   /// Runs an iperf3 test with worker `i` at home, in the same way.
   void run_iperf3(std::size_t i, std::uint64_t id, iperf3::ClientRequest request);
-  /// Whoever asked for connection or test `id` of worker `i` is gone.
+  /// Pings from the worker that gets the answers, in the same way; the caller does not know which.
+  void ping(std::uint64_t id, PingRequest request);
+  /// Whoever asked for connection, test or ping `id` of worker `i` is gone.
   void abandon(std::size_t i, std::uint64_t id);
 
   std::size_t workers() const { return lanes_.size(); }
@@ -98,6 +101,7 @@ class Runtime final : private Crew {
     std::unique_ptr<WorkerInbox> inbox;
     std::vector<std::unique_ptr<Service>> services;
     ConnectService connect{host};
+    PingService ping;
     std::unique_ptr<Iperf3ClientService> iperf3_client;
     std::unique_ptr<Shard> shard;
     std::unique_ptr<Worker> worker;
@@ -108,6 +112,7 @@ class Runtime final : private Crew {
   void make_services();
   void run_rx();
   void post(std::size_t i, Mailbox::Errand errand) override;
+  void ping_from(std::size_t i, std::uint64_t id, std::shared_ptr<const PingRequest> request);
   void pin(std::size_t place, const std::string& name) const;
 
   RuntimeOptions options_;

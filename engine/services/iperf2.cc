@@ -42,7 +42,6 @@ struct Iperf2Service::Connection final : Session {
 
   Permit permit;
   bool sending = false;
-  bool lingering = false;
   Instant started{};
   Instant end{};
   std::uint64_t left = 0;  ///< octets
@@ -129,9 +128,9 @@ void Iperf2Service::begin(Stream& s, Connection& c) {
 }
 
 void Iperf2Service::start_sending(Stream& s, Connection& c) {
-  if (free_senders_ == 0) return s.abort();
+  if (!c.permit && free_senders_ == 0) return s.abort();
+  if (!c.permit) c.permit = Permit(free_senders_);
   const Test& test = *c.test;
-  c.permit = Permit(free_senders_);
   c.sending = true;
   c.started = s.now();
   c.end = s.now() + std::min(test.time.value_or(options_.max_duration), options_.max_duration);
@@ -163,7 +162,6 @@ void Iperf2Service::send(Stream& s, Connection& c) {
 
 void Iperf2Service::finish(Stream& s, Connection& c) {
   c.sending = false;
-  c.lingering = true;
   c.permit = Permit();
   if (!s.write_shut()) s.shutdown_write();
   s.set_timer(s.now() + kLinger);
@@ -171,8 +169,8 @@ void Iperf2Service::finish(Stream& s, Connection& c) {
 
 void Iperf2Service::on_timer(Stream& s) {
   auto& c = *s.session<Connection>();
-  if (c.sending) return send(s, c);
-  if (!c.test || c.lingering) s.abort();
+  // Else the time of the head, of the handshake or of the end is over.
+  c.sending ? send(s, c) : s.abort();
 }
 
 /// -d and -r: the other direction has a connection of its own, to a port that the client names and
@@ -183,10 +181,14 @@ void Iperf2Service::connect_back(Stream& s, Connection& c) {
   back->test = *c.test;
   back->test->kind = Test::Kind::full_duplex;
   back->test->connect_back = false;
+  back->permit = Permit(free_senders_);
   c.test->connect_back = false;  // one is enough
   ConnEntry* const entry =
       shard().connect(s.now(), s.local().addr, {s.remote().addr, back->test->back_port}, *this);
-  if (entry != nullptr) Stream(shard(), *entry).attach(std::move(back));
+  if (entry == nullptr) return;
+  Stream opening(shard(), *entry);
+  opening.attach(std::move(back));
+  opening.set_timer(s.now() + kConnectTimeout);
 }
 
 // --- UDP

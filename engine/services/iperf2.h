@@ -19,8 +19,9 @@ struct Iperf2Options {
 
 class Iperf2Service final : public Service {
  public:
-  static constexpr Duration kHeadTimeout = 30s;  ///< from the handshake to the whole test head
-  static constexpr Duration kLinger = 120s;      ///< from our FIN to the end, where we sent
+  static constexpr Duration kHeadTimeout = 30s;     ///< from the handshake to the whole test head
+  static constexpr Duration kConnectTimeout = 10s;  ///< for connections back
+  static constexpr Duration kLinger = 120s;         ///< from our FIN to the end, where we sent
 
   explicit Iperf2Service(const Iperf2Options& options);
 
@@ -31,6 +32,7 @@ class Iperf2Service final : public Service {
   void on_writable(Stream& s) override { pump(s); }
   void on_peer_closed(Stream& s) override;
   void on_timer(Stream& s) override;
+  void on_drain() override { senders_.stop_all(shard().now()); }
   bool takes_datagrams() const override { return true; }
   std::optional<DropReason> on_datagram(const Datagram& d) override;
   void on_datagram_error(const FlowKey& flow, bool hard) override;

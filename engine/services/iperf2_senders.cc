@@ -52,6 +52,11 @@ void DatagramSenders::stop(const FlowKey& flow) {
   rearm();
 }
 
+void DatagramSenders::stop_all(Instant now) {
+  for (auto& [flow, sender] : senders_) sender.end = now;
+  if (!senders_.empty()) run(now);
+}
+
 void DatagramSenders::run(Instant now) {
   for (auto it = senders_.begin(); it != senders_.end();) {
     if (send_due(it->first, it->second, now)) {

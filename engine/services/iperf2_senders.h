@@ -25,6 +25,7 @@ class Permit {
     std::swap(free_, o.free_);
     return *this;
   }
+  explicit operator bool() const { return free_ != nullptr; }
   ~Permit() {
     if (free_ != nullptr) ++*free_;
   }
@@ -47,6 +48,8 @@ class DatagramSenders {
   void start(const FlowKey& flow, const Test& test, Duration max_time, Permit permit, Instant now);
   /// Its peer is not there.
   void stop(const FlowKey& flow);
+  /// The engine drains: each sends its last datagram now.
+  void stop_all(Instant now);
   bool is_sending(const FlowKey& flow) const { return senders_.contains(flow); }
 
  private:

@@ -139,11 +139,27 @@ TEST(Config, RefusesWrongValues) {
   }
 }
 
-TEST(Config, SaysWhatIsNotAvailableYet) {
-  for (const char* kind : {"iperf3", "forward"}) {
-    const std::string text = std::string("[[service]]\nkind = \"") + kind + "\"\nport = 1";
-    EXPECT_THAT(mistakes(text), ElementsAre(HasSubstr("not available in this version"))) << kind;
+TEST(Config, KeysOfIperf2) {
+  const std::string iperf2 = "[[service]]\nkind = \"iperf2\"\nport = 5001\n";
+  const Config c = parse_config(iperf2 +
+                                    "udp_reverse = true\nmax_flows = 3\n"
+                                    "max_senders = 4\nmax_duration_s = 5\n",
+                                "f.toml")
+                       .config;
+  EXPECT_TRUE(c.services[0].iperf2.udp_reverse);
+  EXPECT_EQ(c.services[0].iperf2.max_flows, 3U);
+  EXPECT_EQ(c.services[0].iperf2.max_senders, 4U);
+  EXPECT_EQ(c.services[0].max_duration, std::chrono::seconds(5));
+  for (const char* key :
+       {"udp_reverse = 1", "max_flows = 0", "max_senders = 4097", "max_duration_s = 0"}) {
+    EXPECT_EQ(mistakes(iperf2 + key).size(), 1U) << key;
   }
+  const std::string pingpong = "[[service]]\nkind = \"pingpong\"\nport = 11111\n";
+  EXPECT_THAT(mistakes(pingpong), ElementsAre());
+  EXPECT_THAT(mistakes(pingpong + "max_flows = 3"),
+              ElementsAre(HasSubstr("only with kind \"iperf2\"")));
+  EXPECT_THAT(mistakes(pingpong + "max_duration_s = 3"),
+              ElementsAre(HasSubstr("only with kind \"iperf3\" or \"iperf2\"")));
 }
 
 TEST(Config, KeysOfHttp) {
