@@ -138,6 +138,8 @@ CLI::App* declare_top(CLI::App& app, Options& o) {
       "Keys: q ends it; r, i, o, t, x sort the connections by rate, in, out, round trip or\n"
       "retransmissions. When standard output is no terminal it is as with --once.");
   return top;
+}
+
 std::string address_mistake(const std::string& text) {
   return IpAddr::parse(text) ? "" : "expected an IPv4 or IPv6 address, got " + text;
 }
@@ -154,9 +156,11 @@ CLI::App* declare_ping(CLI::App& app, Options& o) {
   ping->add_option("-i,--interval", o.ping.interval_s, "Seconds between them")
       ->type_name("S")
       ->check(CLI::Range(0.001, 3600.0))
+      ->capture_default_str();
   ping->add_option("-s,--size", o.ping.size, "Octets of data in each; it must fit into one packet")
       ->type_name("SIZE")
       ->check(CLI::Range(0U, 65507U))
+      ->capture_default_str();
   ping->add_option(
           "-W,--timeout", o.ping.wait_s,
           "Seconds to wait for the last answer; without it, twice the longest round trip,\n"
