@@ -15,7 +15,8 @@ LIBRARIES = [f"build/release/{layer}/libpollux_{layer}.a" for layer in ("proto",
 # the control thread's.
 ENGINE_OBJECTS = {"rx_stage", "flow_view", "tun", "event_sleeper", "chargen", "discard", "echo",
                   "http", "http_content", "http_conversation", "http_files", "http_listing",
-                  "http_pages", "http_parser"}
+                  "http_pages", "http_parser",
+                  "frame_echo", "iperf2", "iperf2_flows", "iperf2_senders", "iperf2_wire", "pingpong"}
 ENGINE_FUNCTIONS = re.compile(r"^pollux::Runtime::run_rx\(")
 
 # (function, why it may).

@@ -15,12 +15,12 @@
 namespace pollux {
 
 struct PingRequest {
-  IpAddr remote;
+  IpAddr remote = {};
   std::uint64_t count = 0;  ///< 0: until the client goes
   Duration interval = 1s;
   Duration wait{};        ///< for the last answer; zero: 10 s, or what the round trips suggest
   std::size_t size = 56;  ///< octets behind the ICMP header
-  std::shared_ptr<engine::ControlLink> link;
+  std::shared_ptr<engine::ControlLink> link = {};
 };
 
 /// From {"address", "count", "interval_us", "wait_us", "size"}, the first of which must be there.

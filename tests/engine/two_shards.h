@@ -144,7 +144,8 @@ class TwoShards {
     server.on_timers(now);
     client.on_timers(now);
     moved = server.finish_turn(now) || moved;
-    return client.finish_turn(now) || moved;
+    moved = client.finish_turn(now) || moved;
+    return moved || !to_server_.packets.empty() || !to_client_.packets.empty();  // of timers
   }
   bool deliver(Cable& cable, Shard& to) {
     const bool any = !cable.packets.empty();
