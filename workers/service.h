@@ -65,8 +65,9 @@ enum class SoftError : std::uint8_t {
 
 /// How a connection is doing: what a service may want to report.
 struct StreamInfo {
-  std::uint64_t bytes_acked = 0;  ///< of ours, by the peer
-  std::uint64_t retransmits = 0;  ///< segments
+  std::uint64_t bytes_acked = 0;      ///< of ours, by the peer
+  std::uint64_t bytes_in_flight = 0;  ///< transmitted and not acknowledged
+  std::uint64_t retransmits = 0;      ///< segments
   std::uint32_t mss = 0;
   std::uint32_t cwnd = 0;      ///< octets
   std::size_t send_queue = 0;  ///< octets written and not acknowledged

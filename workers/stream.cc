@@ -86,6 +86,7 @@ void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadl
 StreamInfo Stream::info() const {
   const tcp::Conn::Info i = entry_->tcp.info();
   return {.bytes_acked = i.bytes_acked,
+          .bytes_in_flight = i.send_queue - i.unsent,
           .retransmits = i.retransmits,
           .mss = i.mss,
           .cwnd = i.cwnd,

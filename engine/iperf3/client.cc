@@ -378,8 +378,10 @@ bool ClientRun::is_over(Instant now) const {
     return !omitting_ && now >= begun_ + std::chrono::seconds(p.time_s);
   }
   const std::uint64_t quota = quota_of(p);
-  return std::all_of(test_->slots.begin(), test_->slots.end(),
-                     [&](const auto& slot) { return slot->counters.bytes.get() >= quota; });
+  return std::all_of(test_->slots.begin(), test_->slots.end(), [&](const auto& slot) {
+    const StreamCounters& c = slot->counters;
+    return (p.udp || !slot->sends ? c.bytes : c.acked).get() >= quota;
+  });
 }
 
 void ClientRun::arm_tick(Instant now) {

@@ -26,9 +26,10 @@ enum class Phase : std::uint8_t {
 };
 
 /// Written by the worker of the stream, read by home and by whoever reports. `bytes` of a TCP
-/// sender are those that were acknowledged: what only waits in a queue was not sent yet.
+/// sender are those that were transmitted, each once: what only waits in a queue was not sent yet.
 struct alignas(kSharedLine) StreamCounters {
   Counter bytes;
+  Counter acked;         ///< TCP, of a sender
   Counter packets;       ///< UDP: sent, or the highest number received
   Counter lost;          ///< UDP: gaps in the numbers, less what came late
   Counter out_of_order;  ///< UDP
