@@ -4,8 +4,14 @@ import unittest
 
 import test_connect
 import test_forward
+import test_iperf2
+import test_iperf3
+import test_iperf3_client
 import test_loss
+import test_ping
+import test_sockperf
 import test_transfers
+import test_udp
 import test_walkthrough
 from harness import Lab
 from test_modes import exercise
@@ -46,4 +52,32 @@ class Forward(test_forward.Forward):
 
 
 class Connect(test_connect.Connect):
+    pass
+
+
+class Datagrams(test_udp.DedicatedOffload):
+    pass
+
+
+class Iperf3(test_iperf3.Matrix):
+    cells = ["-n 1M -P 3", "-n 1M -R", "-t 1 --bidir -P 2", "-u -t 1 -b 2M --bidir"]
+
+
+class Iperf3Wrong(test_iperf3.Wrong):
+    test_a_thousand_silent_clients_beside_a_test = None
+
+
+class Iperf3Client(test_iperf3_client.Dedicated):
+    pass
+
+
+class Iperf2(test_iperf2.DedicatedOffload):
+    pass
+
+
+class PingPong(test_sockperf.DedicatedOffload):
+    pass
+
+
+class Ping(test_ping.InlineOffload):
     pass
