@@ -10,7 +10,7 @@ import time
 import unittest
 
 import harness
-from harness import DISCARD, ENGINE, ENGINE6, LabCase, read_all, wait_until
+from harness import DISCARD, ENGINE, ENGINE6, LabCase, wait_until
 
 PORT = 5201
 SERVICES = [{"kind": "iperf3", "port": PORT}, {"kind": "discard", "port": DISCARD},
@@ -91,7 +91,8 @@ class Matrix(Checks):
         for options in self.cells:
             address = ENGINE6 if "-6" in options else ENGINE
             self.check(run(self.lab, options, address=address), options)
-        self.assertEqual(self.lab.log().count("ended after"), len(self.cells))
+        wait_until(lambda: self.lab.log().count("ended after") == len(self.cells),
+                   what="a line of the log for each test")
         self.lab.wait_closed()
 
 
@@ -373,7 +374,7 @@ class Wrong(Checks):
             pid = harness.sh("pgrep", "-P", process.pid, "iperf3", check=False).strip()
             os.kill(int(pid) if pid else process.pid, 2)
             process.communicate(timeout=20)
-        self.assertIn("ended its test early", self.lab.log())
+        wait_until(lambda: "ended its test early" in self.lab.log(), what="a line of the log")
         self.still_well()
 
     def test_a_thousand_silent_clients_beside_a_test(self):
