@@ -168,11 +168,13 @@ class PingPong:
         try:
             for s in half:
                 s.send(message(1000, length=MAX_MESSAGE))
+            messages = message(60000) * 10
             for s in greedy:
                 s.setblocking(False)
+                at = 0  # what send() took may end within a message
                 try:
                     while True:
-                        s.send(message(60000) * 10)
+                        at = (at + s.send(messages[at:])) % len(messages)
                 except BlockingIOError:
                     pass
             data = message(1000)
