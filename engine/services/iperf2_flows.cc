@@ -30,7 +30,8 @@ void Receiver::measure_jitter(std::int64_t sent_us, Instant now) {
   const std::int64_t transit = to_us(now.time_since_epoch()) - sent_us;
   if (transit_us_) {
     const double d = std::abs(static_cast<double>(transit - *transit_us_));
-    jitter_us_ += (d - jitter_us_) / 16;
+    // Times are the sender's word: what is longer than a day says nothing, and must fit.
+    jitter_us_ = std::min(jitter_us_ + (d - jitter_us_) / 16, 86'400e6);
   }
   transit_us_ = transit;
 }
