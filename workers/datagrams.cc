@@ -98,9 +98,10 @@ bool Shard::send_datagram(const FlowKey& flow, Bytes payload, DatagramOptions op
   }
   if (payload.size() <= each) return emit_datagram(flow, payload, {.tos = options.tos});
   // What goes out as one: as many as a super-datagram takes, or where there is none, one.
-  const std::size_t most = port_.caps().datagram_segmentation
-                               ? std::min(limits::kDatagramSegments, kMaxSuperPayload / each)
-                               : 1;
+  const std::size_t most =
+      port_.caps().datagram_segmentation
+          ? std::clamp<std::size_t>(kMaxSuperPayload / each, 1, limits::kDatagramSegments)
+          : 1;
   bool all = true;
   while (!payload.empty()) {
     const std::size_t n = std::min(payload.size(), most * each);

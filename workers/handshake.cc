@@ -172,7 +172,7 @@ bool Shard::try_cookie(const Segment& s, Service& service) {
   }
   tcp::Conn c = answered(setup, *syn, sent, !timed);
   feed(c, s);
-  if (tcp::is_synchronized(c.state())) establish(c, s, service, sent);
+  if (tcp::is_synchronized(c.state())) establish(c, s, service, now_);
   return true;
 }
 

@@ -88,6 +88,8 @@ class ClientRun {
   void on_peer_closed() { fail(ended_text(CloseReason::normal, true)); }
   void on_closed(CloseReason reason);
   void on_joined();
+  /// One could not be opened, or is gone.
+  void on_stream_closed();
   void on_published();
   void fail(const std::string& why);
   /// Nobody wants the result any more.
@@ -130,6 +132,7 @@ class ClientRun {
   std::optional<Stream> control_;
   Step step_ = Step::talking;
   bool opened_ = false;
+  bool asked_ = false;  ///< for the parameters
   bool told_to_run_ = false;
   std::size_t joined_ = 0;
   std::size_t unpublished_ = 0;
@@ -170,6 +173,7 @@ class StreamParty final : public Party {
   StreamParty(Iperf3ClientService& service, std::uint64_t id, TestPtr test, Slot& slot)
       : service_(service), id_(id), test_(std::move(test)), slot_(slot) {}
   void on_open(Stream& s) override {
+    if (test_->phase() == Phase::over) return s.abort();  // nobody waits for it any more
     const Bytes cookie = test_->cookie().octets();
     s.write(cookie);
     slot_.flow = {.local = s.local(), .remote = s.remote()};
@@ -216,6 +220,12 @@ void ClientRun::on_open(Stream& s) {
   if (test_->parameters.udp && test_->parameters.block == 0) {
     test_->parameters.block = s.info().mss;
   }
+  const Parameters& p = test_->parameters;
+  const std::size_t most = service_.shard_of().max_datagram(request_.server.addr.is_v4());
+  if (p.udp && p.block > most) {
+    return fail(
+        fmt::format("datagrams of {} octets would be fragments: at most {}", p.block, most));
+  }
   s.write(test_->cookie().octets());
 }
 
@@ -238,29 +248,33 @@ bool ClientRun::step(Stream& s) {
 }
 
 bool ClientRun::on_state(State state) {
-  control_->set_timer(control_->now() + kAnswerTime);
+  if (step_ != Step::running) control_->set_timer(control_->now() + kAnswerTime);
+  const bool talking = step_ == Step::talking;
   switch (state) {
     case State::param_exchange: {
+      if (!talking || std::exchange(asked_, true)) break;
       const std::string text = framed(to_text(test_->parameters));
       control_->write(Bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
       return true;
     }
     case State::create_streams:
+      if (!talking || !asked_ || !test_->slots.empty()) break;
       next_stream();
       return true;
     case State::test_start:
+      if (!talking) break;
       return true;
     case State::test_running:
+      if (!talking || told_to_run_) break;
       // What a stream's worker has to tell of the last one may come a moment later.
       told_to_run_ = true;
       if (test_->slots.size() == test_->parameters.streams()) return start_traffic();
       fail("the server starts without all streams");
       return false;
     case State::exchange_results:
-      if (step_ == Step::ending) {
-        step_ = Step::own_results;
-        if (unpublished_ == 0) send_results();
-      }
+      if (step_ != Step::ending) break;
+      step_ = Step::own_results;
+      if (unpublished_ == 0) send_results();
       return true;
     case State::display_results:
       if (step_ != Step::server_results) break;
@@ -377,11 +391,14 @@ bool ClientRun::is_over(Instant now) const {
   if (p.bytes == 0 && p.blocks == 0) {
     return !omitting_ && now >= begun_ + std::chrono::seconds(p.time_s);
   }
-  const std::uint64_t quota = quota_of(p);
-  return std::all_of(test_->slots.begin(), test_->slots.end(), [&](const auto& slot) {
+  if (omitting_) return false;
+  std::uint64_t sent = 0, received = 0;
+  for (const auto& slot : test_->slots) {
     const StreamCounters& c = slot->counters;
-    return (p.udp || !slot->sends ? c.bytes : c.acked).get() >= quota;
-  });
+    const std::uint64_t n = (p.udp || !slot->sends ? c.bytes : c.acked).get();
+    (slot->sends ? sent : received) += n - std::min(n, slot->omitted.bytes);
+  }
+  return std::max(sent, received) >= octets_of(p);
 }
 
 void ClientRun::arm_tick(Instant now) {
@@ -465,6 +482,7 @@ void ClientRun::report(const Results& theirs) {
     if (!theirs.server_output_json.empty()) {
       j["server_output_json"] = Json::parse(theirs.server_output_json, nullptr, false);
     }
+    keep_latest_intervals(j, engine::ControlLink::kMaxBacklog / 2);
     request_.link->send({{"json", j}});
   } else {
     say(text::summary(*test_, own_));
@@ -487,6 +505,11 @@ void ClientRun::fail(const std::string& why) {
   if (step_ == Step::done) return;
   request_.link->send({{"error", why}});
   release();
+}
+
+void ClientRun::on_stream_closed() {
+  if (step_ == Step::talking) fail("unable to connect stream");
+  if (step_ == Step::running) fail("a stream has closed unexpectedly");
 }
 
 void ClientRun::cancel() {

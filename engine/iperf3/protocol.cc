@@ -107,6 +107,9 @@ void read_traffic(Members& m, std::uint32_t mss, Parameters& p) {
     p.block = m.number("len", kMaxBlock, kDefaultBlock, ErrorCode::block_size);
     if (p.block == 0) p.block = kDefaultBlock;
   }
+  if (p.block != 0 && p.blocks > INT64_MAX / p.block) {
+    m.refuse(ErrorCode::receive_parameters, "more octets than can be counted");
+  }
   constexpr std::uint64_t kMaxRate = 1'000'000'000'000'000;
   p.rate = m.number<std::uint64_t>("bandwidth", kMaxRate, p.udp ? kDefaultUdpRate : 0,
                                    ErrorCode::receive_parameters);
@@ -135,18 +138,22 @@ StreamResult read_stream(const json& s) {
   const auto count = [&](const char* name) {
     return static_cast<std::uint64_t>(std::max<std::int64_t>(number(name), 0));
   };
+  const auto seconds = [&](const char* name) {
+    const json v = s.value(name, json(0));
+    const double d = v.is_number() ? v.get<double>() : 0;
+    return d > 0 ? std::min(d, 1e6) : 0;  // not a number: 0
+  };
+  constexpr std::int64_t kMost = 1'000'000'000'000'000;
   StreamResult r;
-  r.id = static_cast<int>(number("id"));
+  r.id = static_cast<int>(std::clamp<std::int64_t>(number("id"), -1, 1'000'000));
   r.bytes = count("bytes");
-  r.retransmits = number("retransmits");
-  const json jitter = s.value("jitter", json(0));
-  r.jitter_s = jitter.is_number() ? jitter.get<double>() : 0;
+  r.retransmits = std::clamp<std::int64_t>(number("retransmits"), -1, kMost);
+  r.jitter_s = seconds("jitter");
   r.lost = count("errors");
   r.packets = count("packets");
   r.omitted_lost = count("omitted_errors");
   r.omitted_packets = count("omitted_packets");
-  const json end = s.value("end_time", json(0));
-  r.seconds = end.is_number() ? end.get<double>() : 0;
+  r.seconds = seconds("end_time");
   return r;
 }
 

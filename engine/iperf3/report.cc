@@ -428,4 +428,14 @@ Json end_json(const Test& test, const Summary& summary) {
   return end;
 }
 
+void keep_latest_intervals(Json& report, std::size_t octets) {
+  Json& intervals = report["intervals"];
+  std::size_t left_out = 0;
+  while (!intervals.empty() && report.dump().size() > octets) {
+    const std::size_t n = (intervals.size() + 1) / 2;
+    intervals.erase(intervals.begin(), intervals.begin() + static_cast<std::ptrdiff_t>(n));
+    report["intervals_left_out"] = left_out += n;
+  }
+}
+
 }  // namespace pollux::iperf3

@@ -79,6 +79,9 @@ std::string summary(const Test& test, const Summary& summary);
 /// Members of the JSON form.
 nlohmann::ordered_json start_json(const Test& test);
 nlohmann::ordered_json interval_json(const Test& test, const IntervalRow& row);
+/// Leaves early `intervals` of a whole report out until it has at most so many octets as text;
+/// `intervals_left_out` says how many.
+void keep_latest_intervals(nlohmann::ordered_json& report, std::size_t octets);
 nlohmann::ordered_json end_json(const Test& test, const Summary& summary);
 
 }  // namespace pollux::iperf3

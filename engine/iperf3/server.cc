@@ -32,11 +32,10 @@ std::string describe(const Parameters& p) {
 
 ServerControl::ServerControl(Iperf3Service& service, Stream stream)
     : service_(service), stream_(stream), tick_([this](Instant now) { tick(now); }) {
+  ++service_.unknown_;
   stream_.set_nodelay(true);
   stream_.set_timer(stream_.now() + kHelloTime);
 }
-
-ServerControl::~ServerControl() = default;
 
 // --- what the client says
 
@@ -74,7 +73,8 @@ bool ServerControl::read_cookie(Stream& s) {
   Registry& registry = service_.group().registry;
   switch (registry.meaning(*cookie)) {
     case Registry::Meaning::stream:
-      service_.adopt(s, *cookie);  // this object is gone
+      if (service_.adopt(s, *cookie)) return false;  // this object is gone
+      deny("a stream too many, or from another address");
       return false;
     case Registry::Meaning::refused:
       deny("a stream too many, or the cookie of another test");
@@ -87,6 +87,7 @@ bool ServerControl::read_cookie(Stream& s) {
     deny(fmt::format("{} tests are running", registry.limits().max_tests));
     return false;
   }
+  known();
   service_.add_control(*cookie, *this);
   step_ = Step::parameters;
   s.set_timer(s.now() + kHelloTime);
@@ -179,7 +180,8 @@ bool ServerControl::read_results(Stream& s) {
 // --- streams and traffic
 
 void ServerControl::on_joined(bool complete) {
-  if (complete && step_ == Step::gathering) start_traffic();
+  const bool all = test_->slots.size() == test_->parameters.streams();
+  if (complete && all && step_ == Step::gathering) start_traffic();
 }
 
 void ServerControl::start_traffic() {
@@ -263,6 +265,7 @@ void ServerControl::end_traffic(Instant now) {
   step_ = Step::draining;
   ended_ = last_data_ = now;
   last_received_ = received();
+  stream_.set_timer(stream_.now() + kResultsTime);
   test_->enter(Phase::ending);
   unfinished_ = test_->slots.size();
   finish(true);
@@ -289,8 +292,7 @@ void ServerControl::finish(bool senders) {
     service_.post(slot->worker, [test = test_, at = slot.get()](Iperf3Service& there) {
       if (at->stream != nullptr) at->stream->finish();
       there.post(test->home(), [test](Iperf3Service& home) {
-        const auto control = home.controls_.find(std::string(test->cookie().text()));
-        if (control != home.controls_.end()) control->second->on_finished();
+        if (ServerControl* control = home.control_of(test)) control->on_finished();
       });
     });
   }
@@ -353,10 +355,15 @@ std::string ServerControl::output(double elapsed) const {
     j["intervals"].push_back(interval_json(*test_, row));
   }
   j["end"] = end_json(*test_, total);
+  keep_latest_intervals(j, kMaxResults);
   return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 // --- ends
+
+void ServerControl::known() {
+  if (std::exchange(counted_, false)) --service_.unknown_;
+}
 
 void ServerControl::on_timer(Stream& s) {
   if (step_ == Step::done) return s.abort();
@@ -379,7 +386,6 @@ void ServerControl::on_peer_closed(Stream& s) {
 }
 
 void ServerControl::on_closed(Stream&, CloseReason) {
-  if (step_ == Step::cookie) --service_.unknown_;
   if (step_ != Step::done) release(Streams::aborted);
 }
 
@@ -407,7 +413,7 @@ void ServerControl::deny(const std::string& why) {
 
 /// Whatever it was, it is over: our FIN, and a while for the client's.
 void ServerControl::end(Streams streams) {
-  if (step_ == Step::cookie) --service_.unknown_;
+  known();
   if (step_ != Step::done) release(streams);
   step_ = Step::done;
   discard_input(stream_);
@@ -441,9 +447,16 @@ void ServerControl::send(State state) {
 }
 
 void ServerControl::send(std::string_view octets) {
-  const Bytes all{reinterpret_cast<const std::uint8_t*>(octets.data()), octets.size()};
-  // The send buffer of a control connection holds all that is ever said on it.
-  stream_.write(all);
+  unsent_ += octets;
+  flush();
+}
+
+/// Results of many streams with the server's output may be longer than the send buffer is now.
+void ServerControl::flush() {
+  if (unsent_.empty()) return;
+  const Bytes all{reinterpret_cast<const std::uint8_t*>(unsent_.data()), unsent_.size()};
+  unsent_.erase(0, stream_.write(all));
+  if (!unsent_.empty()) stream_.want_writable();
 }
 
 std::uint64_t ServerControl::received() const {

@@ -21,9 +21,10 @@ class ServerControl final : public Party {
   static constexpr Duration kLinger = 5s;        ///< for its FIN after ours
 
   ServerControl(Iperf3Service& service, Stream stream);
-  ~ServerControl() override;
+  ~ServerControl() override { known(); }
 
   void on_readable(Stream& s) override;
+  void on_writable(Stream&) override { flush(); }
   void on_timer(Stream& s) override;
   void on_peer_closed(Stream& s) override;
   void on_closed(Stream& s, CloseReason reason) override;
@@ -31,7 +32,10 @@ class ServerControl final : public Party {
   void on_joined(bool complete);
   /// A stream's counters are final.
   void on_finished();
-  /// Its connection ended by itself.
+  bool controls(const TestPtr& test) const { return test_ == test; }
+  /// It is one of the unknown no more.
+  void known();
+  /// The daemon ends.
   void terminate();
 
  private:
@@ -66,6 +70,7 @@ class ServerControl final : public Party {
 
   void send(State state);
   void send(std::string_view octets);
+  void flush();
   void refuse(const Refusal& refusal);
   void deny(const std::string& why);
   /// What becomes of the streams of a test that is over.
@@ -88,6 +93,8 @@ class ServerControl final : public Party {
   Instant last_data_{};
   std::uint64_t last_received_ = 0;
   std::uint64_t intervals_ = 0;
+  std::string unsent_;
+  bool counted_ = true;  ///< among the service's unknown connections
   bool omitting_ = false;
   std::size_t unfinished_ = 0;  ///< streams whose last word is out
   std::string congestion_;

@@ -10,19 +10,26 @@ namespace pollux::iperf3 {
 namespace {
 
 constexpr Duration kPublishInterval = 100ms;
+constexpr Duration kLinger = 30s;  // for the peer's FIN after the test, however busy it is
 /// Of one write where no rate asks for less.
 constexpr std::size_t kLargeWrite = 256U << 10U;
 /// Datagrams that go together, where they fit.
 constexpr std::size_t kDatagramsTogether = limits::kDatagramSegments;
 constexpr std::size_t kSuperDatagram = 60'000;
 
-Pacer pacer_for(const Parameters& p) { return {p.rate, p.block, p.burst, quota_of(p)}; }
+/// A server sends until the client says that it has enough: datagrams may be lost.
+Pacer pacer_for(const Test& test) {
+  const Parameters& p = test.parameters;
+  return {p.rate, p.block, p.burst, test.server() ? 0 : quota_of(p)};
+}
 
 }  // namespace
 
+std::uint64_t octets_of(const Parameters& p) { return p.bytes != 0 ? p.bytes : p.blocks * p.block; }
+
 std::uint64_t quota_of(const Parameters& p) {
-  const std::uint64_t total = p.bytes != 0 ? p.bytes : p.blocks * p.block;
-  return (total + p.parallel - 1) / p.parallel;
+  if (p.omit_s != 0) return 0;  // how much of it will be omitted is not known before
+  return (octets_of(p) + p.parallel - 1) / p.parallel;
 }
 
 std::uint64_t Pacer::due(Instant now) const {
@@ -51,7 +58,7 @@ TcpStream::TcpStream(Shard& shard, Stream stream, TestPtr test, Slot& slot, std:
       stream_(stream),
       test_(std::move(test)),
       slot_(slot),
-      pacer_(pacer_for(test_->parameters)),
+      pacer_(pacer_for(*test_)),
       written_before_(written),
       timer_([this](Instant) { pump(); }) {
   slot_.stream = this;
@@ -118,6 +125,7 @@ void TcpStream::finish() {
   shard_.arm(timer_, kNever);
   publish();
   stream_.shutdown_write();
+  stream_.set_timer(stream_.now() + kLinger);
 }
 
 void TcpStream::abort() { stream_.abort(); }
@@ -128,7 +136,7 @@ UdpStream::UdpStream(Shard& shard, TestPtr test, Slot& slot)
     : shard_(shard),
       test_(std::move(test)),
       slot_(slot),
-      pacer_(pacer_for(test_->parameters)),
+      pacer_(pacer_for(*test_)),
       timer_([this](Instant now) { pump(now); }) {
   slot_.stream = this;
 }
@@ -187,9 +195,10 @@ void UdpStream::send(std::size_t datagrams) {
 
 std::optional<DropReason> UdpStream::on_datagram(const Datagram& d) {
   const Phase phase = test_->phase();
-  if ((phase != Phase::running && phase != Phase::ending) || slot_.sends) {
-    return DropReason::udp_ignored;
-  }
+  if (phase == Phase::over) return DropReason::udp_ignored;
+  // To a client they may come before it has seen that the test runs, and are traffic all the same.
+  const bool early = phase == Phase::gathering;
+  if (early ? test_->server() : slot_.sends) return DropReason::udp_ignored;
   d.for_each([&](Bytes one) { count(one, d.at); });
   return std::nullopt;
 }

@@ -33,7 +33,9 @@ class Pacer {
   Instant start_{};
 };
 
-/// Octets that one stream sends of a test that ends by octets or blocks; 0: that of time.
+/// Octets after which a test ends, in one direction; 0: it ends by time.
+std::uint64_t octets_of(const Parameters& p);
+/// What one stream sends of them; 0: as much as it can.
 std::uint64_t quota_of(const Parameters& p);
 
 class TcpStream final : public DataStream {

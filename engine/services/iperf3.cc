@@ -9,26 +9,20 @@ namespace pollux {
 namespace iperf3 {
 namespace {
 
-constexpr Duration kStreamLinger = 30s;  // for the peer's FIN after the test
-
 /// A connection that is a stream.
 class StreamParty final : public Party {
  public:
   StreamParty(Shard& shard, Stream& s, const Registry::Joined& joined)
-      : test_(joined.test), traffic_(shard, s, joined.test, *joined.slot, 0) {}
-  void on_readable(Stream& s) override {
-    traffic_.on_readable();
-    // The peer's FIN is not waited for any longer than this once the test is over.
-    if (test_->phase() == Phase::over && s.write_shut()) s.set_timer(s.now() + kStreamLinger);
-  }
+      : traffic_(shard, s, joined.test, *joined.slot, 0) {}
+  void on_readable(Stream&) override { traffic_.on_readable(); }
   void on_writable(Stream&) override { traffic_.on_writable(); }
   void on_peer_closed(Stream& s) override {
     traffic_.on_readable();
     s.shutdown_write();
   }
+  void on_closed(Stream&, CloseReason) override { traffic_.publish(); }
 
  private:
-  TestPtr test_;
   TcpStream traffic_;
 };
 
@@ -51,34 +45,32 @@ void Iperf3Service::on_open(Stream& s) {
     complain(s.remote(), "is reset: too many connections that say nothing");
     return s.abort();
   }
-  ++unknown_;
   s.attach(std::make_unique<ServerControl>(*this, s));
 }
 
-void Iperf3Service::adopt(Stream& s, const iperf3::Cookie& cookie) {
-  --unknown_;
+bool Iperf3Service::adopt(Stream& s, const iperf3::Cookie& cookie) {
   const FlowKey flow{.local = s.local(), .remote = s.remote()};
   const auto joined = group_->registry.join(cookie, flow, worker(), s.opened_at());
-  if (joined.slot == nullptr) {
-    complain(s.remote(), "is denied: a stream too many, or from another address");
-    const auto denied = static_cast<std::uint8_t>(iperf3::State::access_denied);
-    s.write(Bytes(&denied, 1));
-    return s.abort();
-  }
+  if (joined.slot == nullptr) return false;
   s.set_timer(kNever);
   s.attach(std::make_unique<iperf3::StreamParty>(shard(), s, joined));
   tell_joined(joined);
+  return true;
 }
 
 void Iperf3Service::tell_joined(const Registry::Joined& joined) {
   post(joined.test->home(), [test = joined.test, complete = joined.complete](Iperf3Service& home) {
-    const auto control = home.controls_.find(std::string(test->cookie().text()));
-    if (control != home.controls_.end()) control->second->on_joined(complete);
+    if (ServerControl* control = home.control_of(test)) control->on_joined(complete);
   });
 }
 
+/// Not by the cookie alone: clients choose theirs, and another test may have it by now.
+ServerControl* Iperf3Service::control_of(const iperf3::TestPtr& test) const {
+  const auto at = controls_.find(std::string(test->cookie().text()));
+  return at != controls_.end() && at->second->controls(test) ? at->second : nullptr;
+}
+
 void Iperf3Service::add_control(const iperf3::Cookie& cookie, ServerControl& control) {
-  --unknown_;
   controls_.emplace(std::string(cookie.text()), &control);
 }
 

@@ -37,10 +37,12 @@ class Iperf3Service final : public iperf3::PartyService {
   std::size_t worker() const;
   /// Runs `errand` with the service object of another worker, or of this one, a moment later.
   void post(std::size_t worker, std::function<void(Iperf3Service&)> errand);
-  /// Makes the connection a stream of the test that the cookie names; refuses it where it cannot.
-  void adopt(Stream& s, const iperf3::Cookie& cookie);
+  /// Makes the connection a stream of the test that the cookie names; false where it cannot.
+  bool adopt(Stream& s, const iperf3::Cookie& cookie);
   void add_control(const iperf3::Cookie& cookie, iperf3::ServerControl& control);
   void remove_control(const iperf3::Cookie& cookie);
+  /// Of this worker; nullptr when the test is over.
+  iperf3::ServerControl* control_of(const iperf3::TestPtr& test) const;
   /// A line in the log about a peer that does wrong; not for each, where they are many.
   void complain(const Endpoint& peer, const std::string& what);
   /// Datagrams of this flow are no test's any more.

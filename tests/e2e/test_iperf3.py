@@ -85,7 +85,7 @@ class Matrix(Checks):
              "-u -t 1 -b 20M", "-u -t 1 -b 20M -R", "-u -t 1 -b 20M --bidir",
              "-u -t 1 -b 5M -P 4", "-u -t 1 -b 5M -P 4 -R", "-u -t 1 -b 20M -l 400",
              "-u -t 1 -b 20M --udp-counters-64bit", "-u -t 1 -b 20M -R --udp-counters-64bit",
-             "-u -t 1 -O 1 -b 20M", "-u -t 1 -b 20M -6", "-u -n 500K", "-u -t 1 -b 0 -R"]
+             "-u -t 1 -O 1 -b 20M", "-u -t 1 -b 20M -6", "-u -n 300K", "-u -n 300K -R", "-u -t 1 -b 0 -R"]
 
     def test_every_cell(self):
         for options in self.cells:
@@ -291,6 +291,30 @@ class Wrong(Checks):
             self.assertEqual(second.recv(1), b"\xff")
             first.close()
             second.close()
+        self.still_well()
+
+    def test_a_stream_from_another_address_is_denied(self):
+        with Client(self.lab, params=TCP) as c:
+            self.assertEqual(c.state(), CREATE_STREAMS)
+            for _ in range(3):  # each counted once, or nobody could connect any more
+                with self.lab.connect(PORT, ENGINE6) as s:
+                    s.sendall(c.cookie)
+                    self.assertEqual(s.recv(1), b"\xff")
+                    self.assertEqual(s.recv(1), b"")
+        self.still_well()
+
+    def test_a_cookie_that_is_used_again_at_once(self):
+        for _ in range(20):
+            with Client(self.lab, params=TCP) as one:
+                self.assertEqual(one.state(), CREATE_STREAMS)
+                two = self.lab.connect(PORT)
+                stream = self.lab.connect(PORT)
+                stream.sendall(one.cookie)
+                one.s.sendall(bytes([CLIENT_TERMINATE]))
+                text = json.dumps(dict(TCP, parallel=128)).encode()
+                two.sendall(one.cookie + struct.pack(">I", len(text)) + text)
+                two.close()
+                stream.close()
         self.still_well()
 
     def test_streams_are_numbered_as_they_connect(self):

@@ -143,6 +143,9 @@ class BadServers(LabCase):
         "closes": (b"", "closed unexpectedly"),
         "nonsense": (b"\x63", "unknown control message"),
         "running without streams": (b"\x09\x01\x02", "without all streams"),
+        "streams without end": (b"\x09" + b"\x0a" * 1000, "unknown control message"),
+        "streams without parameters": (b"\x0a", "unknown control message"),
+        "parameters without end": (b"\x09" * 1000, "unknown control message"),
         "results without a test": (b"\x0e", "unknown control message"),
     }
 
