@@ -188,9 +188,8 @@ std::size_t count(const std::string& text, std::string_view part) {
 }
 
 TEST(Factory, KnowsItsKinds) {
-  for (const ServiceKind kind :
-       {ServiceKind::echo, ServiceKind::discard, ServiceKind::chargen, ServiceKind::http,
-        ServiceKind::iperf2, ServiceKind::pingpong}) {
+  for (const ServiceKind kind : {ServiceKind::echo, ServiceKind::discard, ServiceKind::chargen,
+                                 ServiceKind::http, ServiceKind::iperf2, ServiceKind::pingpong}) {
     EXPECT_EQ(make_service({.kind = kind})->name(), to_string(kind));
   }
   EXPECT_THROW(make_service({.kind = ServiceKind::http, .root = "/nonexistent"}),
