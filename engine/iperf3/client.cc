@@ -180,12 +180,20 @@ class StreamParty final : public Party {
     traffic_.emplace(service_.shard_of(), s, test_, slot_, cookie.size());
     service_.tell(test_->home(), id_, [](ClientRun& run) { run.on_joined(); });
   }
-  void on_readable(Stream&) override { traffic_->on_readable(); }
-  void on_writable(Stream&) override { traffic_->on_writable(); }
-  void on_peer_closed(Stream&) override { traffic_->on_readable(); }
+  // No traffic: the run was over when it opened, and it was aborted.
+  void on_readable(Stream&) override {
+    if (traffic_) traffic_->on_readable();
+  }
+  void on_writable(Stream&) override {
+    if (traffic_) traffic_->on_writable();
+  }
+  void on_peer_closed(Stream& s) override {
+    if (traffic_) traffic_->on_readable();
+    s.shutdown_write();
+  }
   void on_closed(Stream&, CloseReason) override {
-    if (traffic_) return;
-    service_.tell(test_->home(), id_, [](ClientRun& run) { run.fail("unable to connect stream"); });
+    if (traffic_) traffic_->publish();
+    service_.tell(test_->home(), id_, [](ClientRun& run) { run.on_stream_closed(); });
   }
 
  private:

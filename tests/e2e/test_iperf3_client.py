@@ -171,6 +171,34 @@ class BadServers(LabCase):
         threading.Thread(target=body, daemon=True).start()
         return listener.getsockname()[1]
 
+    def test_a_stream_that_the_server_resets(self):
+        listener = self.lab.socket()
+        listener.bind((HOST, 0))
+        listener.listen()
+
+        def body():
+            control, _ = listener.accept()
+            with control, listener:
+                control.recv(37, socket.MSG_WAITALL)
+                control.sendall(b"\x09")
+                size = struct.unpack(">I", control.recv(4, socket.MSG_WAITALL))[0]
+                control.recv(size, socket.MSG_WAITALL)
+                control.sendall(b"\x0a")
+                stream, _ = listener.accept()
+                stream.recv(37, socket.MSG_WAITALL)
+                control.sendall(b"\x01\x02")
+                stream.recv(1000)
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                stream.close()
+                control.recv(1)
+
+        port = listener.getsockname()[1]
+        threading.Thread(target=body, daemon=True).start()
+        out = self.lab.run(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-p", port,
+                           "-J", "-n", "1G", check=False)
+        self.assertIn("stream has closed", json.loads(out)["error"])
+        self.lab.wait_closed()
+
     def test_each(self):
         for name, (answer, words) in self.answers.items():
             port = self.serve(answer)
