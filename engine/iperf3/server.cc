@@ -179,9 +179,8 @@ bool ServerControl::read_results(Stream& s) {
 
 // --- streams and traffic
 
-void ServerControl::on_joined(bool complete) {
-  const bool all = test_->slots.size() == test_->parameters.streams();
-  if (complete && all && step_ == Step::gathering) start_traffic();
+void ServerControl::on_complete() {
+  if (step_ == Step::gathering) start_traffic();
 }
 
 void ServerControl::start_traffic() {

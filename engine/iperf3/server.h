@@ -28,8 +28,8 @@ class ServerControl final : public Party {
   void on_timer(Stream& s) override;
   void on_peer_closed(Stream& s) override;
   void on_closed(Stream& s, CloseReason reason) override;
-  /// A stream has joined; `complete`: all have.
-  void on_joined(bool complete);
+  /// All streams have joined: the list of them does not change any more.
+  void on_complete();
   /// A stream's counters are final.
   void on_finished();
   bool controls(const TestPtr& test) const { return test_ == test; }

@@ -54,13 +54,15 @@ bool Iperf3Service::adopt(Stream& s, const iperf3::Cookie& cookie) {
   if (joined.slot == nullptr) return false;
   s.set_timer(kNever);
   s.attach(std::make_unique<iperf3::StreamParty>(shard(), s, joined));
-  tell_joined(joined);
+  tell_complete(joined);
   return true;
 }
 
-void Iperf3Service::tell_joined(const Registry::Joined& joined) {
-  post(joined.test->home(), [test = joined.test, complete = joined.complete](Iperf3Service& home) {
-    if (ServerControl* control = home.control_of(test)) control->on_joined(complete);
+void Iperf3Service::tell_complete(const Registry::Joined& joined) {
+  // Not of the others: home must not look at the list of streams while it still grows.
+  if (!joined.complete) return;
+  post(joined.test->home(), [test = joined.test](Iperf3Service& home) {
+    if (ServerControl* control = home.control_of(test)) control->on_complete();
   });
 }
 
@@ -107,7 +109,7 @@ std::optional<DropReason> Iperf3Service::greet(const Datagram& d) {
     if (joined.slot == nullptr) return DropReason::udp_ignored;
     datagram_streams_[d.flow] =
         std::make_unique<iperf3::UdpStream>(shard(), joined.test, *joined.slot);
-    tell_joined(joined);
+    tell_complete(joined);
   }
   std::array<std::uint8_t, 4> answer;
   store_be32(answer.data(), iperf3::kUdpAnswer);

@@ -52,7 +52,7 @@ class Iperf3Service final : public iperf3::PartyService {
   static constexpr std::size_t kMaxUnknown = 1024;  ///< connections that have not said who they are
 
   std::optional<DropReason> greet(const Datagram& d);
-  void tell_joined(const iperf3::Registry::Joined& joined);
+  void tell_complete(const iperf3::Registry::Joined& joined);
   friend class iperf3::ServerControl;
 
   struct FlowHash {
