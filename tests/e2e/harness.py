@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -202,6 +203,13 @@ class Lab(Netns):
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def last_words(self):
+        """The end of the log, after a sanitizer's first report: what ran later hides it."""
+        log = self.log()
+        at = re.search(r"WARNING: ThreadSanitizer|ERROR: \w+Sanitizer|runtime error:", log)
+        report = log[at.start():at.start() + 8000] + "\n[...]\n" if at else ""
+        return report + log[-4000:]
+
     def show(self, what):
         return json.loads(self.run(BINARY, "show", what, "--json", "--control", self.control))
 
@@ -237,9 +245,9 @@ class Lab(Netns):
         try:
             code = self.process.wait(timeout * SLOWNESS)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after SIGTERM:\n{self.log()[-4000:]}") from None
+            raise AssertionError(f"still running after SIGTERM:\n{self.last_words()}") from None
         if code != 0:
-            raise AssertionError(f"exit {code} after SIGTERM:\n{self.log()[-8000:]}")
+            raise AssertionError(f"exit {code} after SIGTERM:\n{self.last_words()}")
         links = self.run("ip", "-br", "link")
         if "pollux0" in links:
             raise AssertionError(f"interface left behind:\n{links}")
@@ -252,7 +260,7 @@ class Lab(Netns):
             if self.process is not None:
                 if self.process.poll() is not None:
                     raise AssertionError(
-                        f"daemon died with {self.process.returncode}:\n{self.log()[-8000:]}")
+                        f"daemon died with {self.process.returncode}:\n{self.last_words()}")
                 self.stop()
         finally:
             self.destroy()
@@ -282,7 +290,7 @@ class LabCase(unittest.TestCase):
 
     def tearDown(self):
         if self.lab.process.poll() is not None:
-            self.fail(f"daemon died with {self.lab.process.returncode}:\n{self.lab.log()[-8000:]}")
+            self.fail(f"daemon died with {self.lab.process.returncode}:\n{self.lab.last_words()}")
 
 
 def read_all(sock, limit=None):
