@@ -16,13 +16,17 @@ struct IpView {
   Bytes payload;
 };
 
-std::optional<IpView> view_v4(Bytes packet) {
+/// Which pieces of a datagram count as having no ports: all of them come to one worker, but what an
+/// error quotes is named by those that it has.
+enum class Portless : std::uint8_t { fragments, later_fragments };
+
+std::optional<IpView> view_v4(Bytes packet, Portless portless) {
   const std::size_t header_size = std::size_t{packet[0] & 0x0fU} * 4;
   if (header_size < wire::kIpv4HeaderSize || packet.size() < header_size) return std::nullopt;
   IpView v{IpAddr::from_v4_octets(&packet[12]), IpAddr::from_v4_octets(&packet[16]), packet[9],
            packet.subspan(header_size)};
-  // A later fragment has no transport header.
-  if ((load_be16(&packet[6]) & 0x1fff) != 0) v.payload = {};
+  const unsigned without = portless == Portless::fragments ? 0x3fff : 0x1fff;
+  if ((load_be16(&packet[6]) & without) != 0) v.payload = {};
   return v;
 }
 
@@ -42,25 +46,26 @@ std::size_t extension_size(std::uint8_t protocol, Bytes rest) {
   return size <= rest.size() ? size : 0;
 }
 
-std::optional<IpView> view_v6(Bytes packet) {
+std::optional<IpView> view_v6(Bytes packet, Portless portless) {
+  const unsigned without = portless == Portless::fragments ? 0xfff9 : 0xfff8;
   if (packet.size() < wire::kIpv6HeaderSize) return std::nullopt;
   IpView v{IpAddr::from_v6_octets(&packet[8]), IpAddr::from_v6_octets(&packet[24]), packet[6],
            packet.subspan(wire::kIpv6HeaderSize)};
   for (unsigned i = 0; i < wire::kMaxExtensionHeaders; ++i) {
     const std::size_t size = extension_size(v.protocol, v.payload);
     if (size == 0) break;
-    const bool later_fragment = v.protocol == kFragment && (load_be16(&v.payload[2]) & 0xfff8) != 0;
+    const bool piece = v.protocol == kFragment && (load_be16(&v.payload[2]) & without) != 0;
     v.protocol = v.payload[0];
-    v.payload = later_fragment ? Bytes{} : v.payload.subspan(size);
+    v.payload = piece ? Bytes{} : v.payload.subspan(size);
   }
   return v;
 }
 
-std::optional<IpView> view_ip(Bytes packet) {
+std::optional<IpView> view_ip(Bytes packet, Portless portless) {
   if (packet.size() < wire::kIpv4HeaderSize) return std::nullopt;
   const unsigned version = packet[0] >> 4U;
-  if (version == 4) return view_v4(packet);
-  return version == 6 ? view_v6(packet) : std::nullopt;
+  if (version == 4) return view_v4(packet, portless);
+  return version == 6 ? view_v6(packet, portless) : std::nullopt;
 }
 
 FlowView view_transport(const IpView& ip) {
@@ -88,10 +93,11 @@ constexpr std::size_t kIcmpHeaderSize = 8;
 }  // namespace
 
 FlowView view_flow(Bytes packet) {
-  const std::optional<IpView> ip = view_ip(packet);
+  const std::optional<IpView> ip = view_ip(packet, Portless::fragments);
   if (!ip) return {};
   if (!is_icmp_error(*ip) || ip->payload.size() < kIcmpHeaderSize) return view_transport(*ip);
-  const std::optional<IpView> quoted = view_ip(ip->payload.subspan(kIcmpHeaderSize));
+  const std::optional<IpView> quoted =
+      view_ip(ip->payload.subspan(kIcmpHeaderSize), Portless::later_fragments);
   if (!quoted) return view_transport(*ip);
   // What is quoted is a packet that we sent: its source is our end.
   FlowView flow = view_transport(*quoted);

@@ -16,7 +16,7 @@ struct FlowView {
 };
 
 /// The flow that `packet` belongs to. An ICMP error belongs to the flow of the packet that it
-/// quotes (RFC 792; RFC 4443 2.4). All else goes by addresses alone, ports 0.
+/// quotes (RFC 792; RFC 4443 2.4). All else, fragments included, goes by addresses alone, ports 0.
 FlowView view_flow(Bytes packet);
 
 }  // namespace pollux

@@ -32,7 +32,9 @@ json counters_json(const WorkerCounters& c) {
             {"syn_cookies_validated", c.syn_cookies_validated.get()},
             {"memory_bytes", c.memory_bytes.get()},
             {"datagrams_received", c.datagrams_received.get()},
-            {"datagrams_sent", c.datagrams_sent.get()}};
+            {"datagrams_sent", c.datagrams_sent.get()},
+            {"packets_reassembled", c.packets_reassembled.get()},
+            {"packets_fragmented", c.packets_fragmented.get()}};
   json drops = json::object();
   std::uint64_t total = 0;
   for (std::size_t i = 0; i < kDropReasons; ++i) {

@@ -79,9 +79,7 @@ void Runtime::make_lane(std::size_t i) {
   o.memory_limit /= lanes_.size();
   o.crew = this;
   o.worker = i;
-  o.owns_hash = [i, table = Indirection(lanes_.size())](std::uint32_t h) {
-    return table.worker(h) == i;
-  };
+  o.worker_of = [table = Indirection(lanes_.size())](std::uint32_t h) { return table.worker(h); };
   TunQueue& queue = device_->queue(static_cast<unsigned>(i % device_->queues()));
   lane.shard = std::make_unique<Shard>(o, queue, lane.counters, monotonic_now());
   lane.shard->set_trace(options_.trace);

@@ -141,6 +141,8 @@ const std::vector<std::string>& counter_names() {
                                               "memory_bytes",
                                               "datagrams_received",
                                               "datagrams_sent",
+                                              "packets_reassembled",
+                                              "packets_fragmented",
                                               "busy_ratio"};
   return names;
 }

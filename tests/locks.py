@@ -32,6 +32,9 @@ ALLOWED = [
     (r"^pollux::wire::checksum_fold\(|^pollux::\(anonymous namespace\)::block\(|"
      r"^boost::(system|beast)::",
      "what is made at the first call, once in a process; later ones read a byte"),
+    (r"^pollux::Shard::(hand_over|~Shard)\(|^std::_Function_handler<.*pollux::Shard::hand_over\(|"
+     r"^std::_Sp_counted_ptr_inplace<pollux::(\(anonymous namespace\)::)?HandOver",
+     "a packet that came in fragments and belongs to another worker"),
     (r"^std::_Sp_counted_base<|"
      r"^pollux::(HttpFiles?|HttpCommon|HttpContent|HttpConversation|HttpService)::|"
      r"^pollux::make_http_services\(|^std::_Sp_counted_ptr_inplace<pollux::HttpCommon|"

@@ -34,7 +34,8 @@ class Counter {
   X(connections_opened) X(connections_closed) X(retransmitted_segments) \
   X(out_of_order_segments) X(checksum_errors) X(resets_sent) X(resets_received) \
   X(syn_cookies_sent) X(syn_cookies_validated) X(memory_bytes) X(busy_ns) X(idle_ns) \
-  X(turns) X(sleeps) X(tx_drops) X(datagrams_received) X(datagrams_sent)
+  X(turns) X(sleeps) X(tx_drops) X(datagrams_received) X(datagrams_sent) \
+  X(packets_reassembled) X(packets_fragmented)
 // clang-format on
 
 struct alignas(kSharedLine) WorkerCounters {

@@ -8,8 +8,8 @@ namespace pollux {
 namespace {
 
 constexpr std::uint64_t kEchoPurpose = 3;
-constexpr std::uint8_t kUnreachableV4 = 3, kPortV4 = 3;  // RFC 792
-constexpr std::uint8_t kUnreachableV6 = 1, kPortV6 = 4;  // RFC 4443 3.1
+constexpr IcmpKind kPortUnreachableV4{3, 3};  // RFC 792
+constexpr IcmpKind kPortUnreachableV6{1, 4};  // RFC 4443 3.1
 /// An error quotes as much as fits: RFC 1812 4.3.2.3, RFC 4443 3.1.
 constexpr std::size_t kMaxErrorV4 = 576, kMaxErrorV6 = 1280;
 /// Payload octets of one super-datagram, whichever the family.
@@ -85,21 +85,21 @@ bool Shard::claim_datagrams(const FlowKey& flow, Service& service) {
 
 void Shard::close_datagrams(const FlowKey& flow) { datagram_flows_.erase(flow); }
 
-std::size_t Shard::max_datagram(bool v4) const {
+std::size_t Shard::max_unfragmented(bool v4) const {
   return port_.caps().mtu - wire::ip_header_size(v4) - wire::kUdpHeaderSize;
 }
 
 bool Shard::send_datagram(const FlowKey& flow, Bytes payload, DatagramOptions options) {
-  const std::size_t largest = max_datagram(flow.remote.addr.is_v4());
+  const bool v4 = flow.remote.addr.is_v4();
   const std::size_t each = options.segment_size != 0 ? options.segment_size : payload.size();
-  if (each > largest) {
+  if (each > max_datagram(v4)) {
     counters_.tx_drops.add();
     return false;
   }
   if (payload.size() <= each) return emit_datagram(flow, payload, {.tos = options.tos});
   // What goes out as one: as many as a super-datagram takes, or where there is none, one.
   const std::size_t most =
-      port_.caps().datagram_segmentation
+      port_.caps().datagram_segmentation && each <= max_unfragmented(v4)
           ? std::clamp<std::size_t>(kMaxSuperPayload / each, 1, limits::kDatagramSegments)
           : 1;
   bool all = true;
@@ -141,6 +141,11 @@ bool Shard::emit_datagram(const FlowKey& flow, Bytes payload, DatagramOptions op
 /// more than the limit of all ICMP, and never to an address that cannot be a sender: those are
 /// dropped before. Not for a super-datagram's every piece, either: one answer says it.
 void Shard::send_port_unreachable(const wire::IpHeader& cause, Bytes packet) {
+  send_icmp_error(cause, kPortUnreachableV4, kPortUnreachableV6, packet);
+}
+
+void Shard::send_icmp_error(const wire::IpHeader& cause, IcmpKind for_v4, IcmpKind for_v6,
+                            Bytes packet) {
   if (!icmp_bucket_.take(now_)) return;
   const bool v4 = cause.is_v4();
   const std::size_t ip_size = wire::ip_header_size(v4);
@@ -153,8 +158,9 @@ void Shard::send_port_unreachable(const wire::IpHeader& cause, Bytes packet) {
   ip.protocol = v4 ? wire::kProtoIcmp : wire::kProtoIcmpV6;
   ip.hop_limit = options_.hop_limit;
   wire::emit_ip(ip, icmp::kHeaderSize + quote.size(), head);
-  head[ip_size] = v4 ? kUnreachableV4 : kUnreachableV6;
-  head[ip_size + 1] = v4 ? kPortV4 : kPortV6;
+  const auto [type, code] = v4 ? for_v4 : for_v6;
+  head[ip_size] = type;
+  head[ip_size + 1] = code;
   const Bytes parts[] = {Bytes{head, ip_size + icmp::kHeaderSize}, quote};
   send_icmp(ip, head, parts);
 }
@@ -175,7 +181,7 @@ std::optional<EchoFlow> Shard::open_echo(const IpAddr& remote, Service& service)
   EchoFlow flow{.local = source_for(remote), .remote = remote};
   // Answers go by their addresses alone.
   const FlowKey key{.local = {flow.local, 0}, .remote = {remote, 0}};
-  if (!options_.owns_hash(flow_hash(options_.secret, key))) return {};
+  if (!options_.owns(flow_hash(options_.secret, key))) return {};
   if (echo_flows_.size() >= limits::kEchoFlows) return {};
   flow.id = static_cast<std::uint16_t>(flow_prf(options_.secret, key, kEchoPurpose) + next_id_++);
   while (echo_flows_.contains(flow.id)) ++flow.id;

@@ -83,7 +83,8 @@ void Shard::account(ConnEntry& e) {
 std::uint64_t Shard::held() const {
   return std::uint64_t{small_.in_use()} * kSmallSlot +
          std::uint64_t{medium_.in_use()} * kMediumSlot + pinned_.bytes() + bookkeeping_ +
-         table_.size() * sizeof(ConnEntry) + half_open_.bytes() + time_wait_.bytes();
+         reassembler_.bytes() + table_.size() * sizeof(ConnEntry) + half_open_.bytes() +
+         time_wait_.bytes();
 }
 
 /// What peers on this machine have in flight lies in the device's queue, which drops what it cannot

@@ -32,6 +32,7 @@ Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters
       table_(options.max_connections),
       half_open_(options.secret, options.syn_backlog, options.tcp.user_timeout),
       time_wait_(options.secret, options.max_time_wait, options.tcp.time_wait),
+      reassembler_(options.secret),
       small_(small_slots(options.memory_limit)),
       medium_(medium_slots(options.memory_limit)),
       reset_bucket_(kResetsPerSecond, kResetsPerSecond / 10),
@@ -73,7 +74,12 @@ void Shard::on_packet(Instant now, const RxPacket& packet) {
   if (const auto* reason = std::get_if<DropReason>(&parsed)) return drop(*reason);
   const auto& ip = std::get<wire::IpHeader>(parsed);
   if (const auto reason = check_addresses(ip)) return drop(*reason);
+  deliver(ip, packet);
+}
+
+void Shard::deliver(const wire::IpHeader& ip, const RxPacket& packet) {
   const Bytes payload = packet.bytes().subspan(ip.header_size, ip.payload_size);
+  if (ip.is_fragment()) return on_fragment(ip, payload);
   if (ip.protocol == wire::kProtoTcp) return on_tcp(ip, packet, payload);
   if (ip.protocol == (ip.is_v4() ? wire::kProtoIcmp : wire::kProtoIcmpV6)) {
     return on_icmp(ip, packet, payload);
@@ -207,7 +213,7 @@ std::optional<FlowKey> Shard::pick_flow(const IpAddr& local_address, const Endpo
   for (std::uint32_t i = 0; i < kEphemeralCount; ++i) {
     key.local.port = static_cast<std::uint16_t>(kEphemeralFirst + (offset + i) % kEphemeralCount);
     const std::uint32_t hash = flow_hash(options_.secret, key);
-    if (options_.owns_hash(hash) && is_free(hash, key)) return key;
+    if (options_.owns(hash) && is_free(hash, key)) return key;
   }
   return {};
 }
@@ -267,6 +273,10 @@ void Shard::answer_echo(const wire::IpHeader& ip, const icmp::EchoRequest& echo,
   head[n + 1] = 0;
   store_be16(head + n + 2, echo.reply_checksum);
   const Bytes parts[] = {Bytes{head, n + 4}, message.subspan(4)};
+  if (is_too_long(n + message.size())) {
+    send_fragments(reply, parts);
+    return;
+  }
   const TxPacket tx{.parts = parts,
                     .header_size = static_cast<std::uint16_t>(n + 4),
                     .checksum_start = static_cast<std::uint16_t>(n),
@@ -296,6 +306,7 @@ void Shard::on_timers(Instant now) {
   }
   retransmit_syn_acks();
   expire_time_wait();
+  expire_fragments();
   tasks_.run(now);
 }
 
@@ -400,7 +411,10 @@ bool Shard::send_sealed(const wire::IpHeader& ip, MutableBytes head, std::span<c
                         const Seal& seal) {
   std::size_t l4 = parts[0].size() - seal.checksum_start;
   for (const Bytes part : parts.subspan(1)) l4 += part.size();
-  const bool partial = seal.may_be_partial && port_.caps().checksum;
+  // TCP sends no fragments: its segments fit, or the device cuts them.
+  const bool in_pieces = seal.segment_size == 0 && ip.protocol != wire::kProtoTcp &&
+                         is_too_long(seal.checksum_start + l4);
+  const bool partial = seal.may_be_partial && port_.caps().checksum && !in_pieces;
   wire::ChecksumSum sum;
   if (seal.pseudo_header) {
     wire::add_pseudo_header(sum, ip.src, ip.dst, ip.protocol, static_cast<std::uint32_t>(l4));
@@ -413,6 +427,7 @@ bool Shard::send_sealed(const wire::IpHeader& ip, MutableBytes head, std::span<c
   // RFC 768: a sum of zero is sent as its other form; zero says that there is none.
   if (checksum == 0 && ip.protocol == wire::kProtoUdp) checksum = 0xffff;
   store_be16(&head[seal.checksum_start + std::size_t{seal.checksum_offset}], checksum);
+  if (in_pieces) return send_fragments(ip, parts);
   const TxPacket tx{.parts = parts,
                     .header_size = static_cast<std::uint16_t>(parts[0].size()),
                     .segment_size = seal.segment_size,

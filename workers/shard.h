@@ -19,9 +19,11 @@
 
 #include "proto/base/siphash.h"
 #include "proto/icmp/icmp.h"
+#include "proto/ip/reassembly.h"
 #include "proto/tcp/conn.h"
 #include "proto/tcp/syn_cookie.h"
 #include "proto/wire/ip.h"
+#include "proto/wire/udp.h"
 #include "workers/active_flows.h"
 #include "workers/counters.h"
 #include "workers/half_open.h"
@@ -55,8 +57,9 @@ struct ShardOptions {
   std::uint8_t hop_limit = 64;  ///< of all packets sent (MUST-49)
   std::size_t worker = 0;       ///< which of the crew this shard's is
   Crew* crew = nullptr;         ///< nullptr: there is no other worker
-  /// True when packets of a flow with this hash come to this shard; for active opens.
-  std::function<bool(std::uint32_t)> owns_hash = [](std::uint32_t) { return true; };
+  /// Which worker the packets of a flow with this hash come to; none: this one.
+  std::function<std::size_t(std::uint32_t)> worker_of;
+  bool owns(std::uint32_t hash) const { return !worker_of || worker_of(hash) == worker; }
 };
 
 /// What a connection's IP headers say beside the addresses.
@@ -103,6 +106,15 @@ struct EchoFlow {
   std::uint16_t id = 0;
 };
 
+/// Type and code of an ICMP error.
+struct IcmpKind {
+  std::uint8_t type;
+  std::uint8_t code;
+};
+
+/// How many reassembled packets are on their way from one shard to others.
+struct HandOvers;
+
 /// Sees every segment, in and out; for the debug log. Null in normal operation.
 class SegmentTrace {
  public:
@@ -134,12 +146,18 @@ class alignas(kSharedLine) Shard {
 
   /// Sends `payload` (several datagrams where options say so) from the local to the remote end.
   /// False when the device refused a part of it, or when a datagram is longer than max_datagram():
-  /// counted in tx_drops. `payload` is not kept.
+  /// counted in tx_drops. One that is longer than max_unfragmented() goes in fragments. `payload`
+  /// is not kept.
   bool send_datagram(const FlowKey& flow, Bytes payload, DatagramOptions options = {});
   /// Whether some service takes datagrams to `port` of some address.
   bool takes_datagrams(std::uint16_t port) const;
-  /// Payload octets of the largest datagram that is no fragment.
-  std::size_t max_datagram(bool v4) const;
+  /// Payload octets of the largest datagram; of a ping as well.
+  static constexpr std::size_t max_datagram(bool v4) {
+    // The length of an IPv4 packet counts its header, that of an IPv6 packet does not.
+    return limits::kMaxPacket - (v4 ? wire::kIpv4HeaderSize : 0) - wire::kUdpHeaderSize;
+  }
+  /// Payload octets of the largest datagram that goes out in one piece; of a ping as well.
+  std::size_t max_unfragmented(bool v4) const;
   /// A flow to `remote` whose datagrams come to this shard, and to `service`, until it is closed;
   /// addresses and nullopt as with connect(), also beyond limits::kDatagramFlows.
   std::optional<FlowKey> open_datagrams(const IpAddr& local_address, const Endpoint& remote,
@@ -170,7 +188,7 @@ class alignas(kSharedLine) Shard {
   /// When on_timers() is wanted next.
   Instant next_deadline() const {
     return std::min({wheel_.next_deadline(), half_open_.next_deadline(), time_wait_.next_deadline(),
-                     tasks_.next_deadline()});
+                     tasks_.next_deadline(), reassembler_.next_deadline()});
   }
   /// Something waits for finish_turn (a quantum ran out, records came or went): do not sleep.
   bool has_work() const { return !dirty_.empty() || records_moved_; }
@@ -236,6 +254,7 @@ class alignas(kSharedLine) Shard {
     std::uint32_t size() const { return static_cast<std::uint32_t>(payload.size()); }
   };
   void drop(DropReason r) { counters_.drop(r); }
+  void deliver(const wire::IpHeader& ip, const RxPacket& packet);
   bool is_ours(const IpAddr& a) const;
   IpAddr source_for(const IpAddr& remote) const;
   bool must_verify(const RxPacket& packet) const {
@@ -257,7 +276,18 @@ class alignas(kSharedLine) Shard {
   Service* find_datagram_service(const FlowKey& flow) const;
   bool emit_datagram(const FlowKey& flow, Bytes payload, DatagramOptions options);
   void send_port_unreachable(const wire::IpHeader& cause, Bytes packet);
+  /// About `packet`, which begins with the header `cause`, to its sender, unless it is too much.
+  void send_icmp_error(const wire::IpHeader& cause, IcmpKind for_v4, IcmpKind for_v6, Bytes packet);
   bool send_icmp(const wire::IpHeader& ip, MutableBytes head, std::span<const Bytes> parts);
+
+  // fragments.cc
+  void on_fragment(const wire::IpHeader& ip, Bytes payload);
+  void account_for_fragments();
+  void hand_over(std::size_t worker, std::uint32_t hash, ip::Reassembler::Octets whole);
+  void on_whole(std::uint32_t hash, ip::Reassembler::Octets whole);
+  void expire_fragments();
+  bool is_too_long(std::size_t packet) const { return packet > port_.caps().mtu; }
+  bool send_fragments(wire::IpHeader ip, std::span<const Bytes> parts);
 
   // handshake.cc: LISTEN and SYN-RECEIVED
   /// `used`: the end of what an earlier connection of this flow has used of the sequence space.
@@ -336,6 +366,8 @@ class alignas(kSharedLine) Shard {
   HalfOpenTable half_open_;
   TimeWaitTable time_wait_;
   TaskTimers tasks_;
+  ip::Reassembler reassembler_;
+  std::shared_ptr<HandOvers> hand_overs_;
   BufferPool small_;
   BufferPool medium_;
   PinnedPackets pinned_;
@@ -355,6 +387,7 @@ class alignas(kSharedLine) Shard {
   std::size_t fast_opens_ = 0;            ///< connections in SYN-RECEIVED
   std::deque<Instant> fast_opens_reset_;  ///< when those that a RST ended no longer count
   std::uint64_t next_id_ = 1;
+  std::uint32_t next_fragmented_ = 0;
   std::uint64_t bookkeeping_ = 0;  ///< of all connections
   Instant burst_since_{};          ///< since when ACKs are held
   Instant cookies_until_{};        ///< cookies sent before are good until then

@@ -229,10 +229,9 @@ void ClientRun::on_open(Stream& s) {
     test_->parameters.block = s.info().mss;
   }
   const Parameters& p = test_->parameters;
-  const std::size_t most = service_.shard_of().max_datagram(request_.server.addr.is_v4());
+  const std::size_t most = Shard::max_datagram(request_.server.addr.is_v4());
   if (p.udp && p.block > most) {
-    return fail(
-        fmt::format("datagrams of {} octets would be fragments: at most {}", p.block, most));
+    return fail(fmt::format("datagrams of {} octets cannot be: at most {}", p.block, most));
   }
   s.write(test_->cookie().octets());
 }

@@ -122,8 +122,8 @@ void ServerControl::accept_parameters() {
     return refuse({ErrorCode::duration, fmt::format("longer than {} s", limits.max_duration_s)});
   }
   const bool v4 = stream_.remote().addr.is_v4();
-  if (p.udp && (p.reverse || p.bidirectional) && p.block > service_.shard_of().max_datagram(v4)) {
-    return refuse({ErrorCode::udp_block_size, "datagrams that would be fragments"});
+  if (p.udp && p.block > Shard::max_datagram(v4)) {
+    return refuse({ErrorCode::udp_block_size, "datagrams longer than they can be"});
   }
   congestion_ = p.congestion;
   if (!p.udp && !p.congestion.empty() && !tcp::parse_cc(p.congestion)) {

@@ -8,14 +8,13 @@ namespace pollux::iperf2 {
 namespace {
 
 /// Octets of what goes out at once.
-constexpr std::size_t kMaxAtOnce = 60'000;
+constexpr std::size_t kMaxAtOnce = 65'507;
 
-std::size_t block_of(const Test& test, const Shard& shard, bool v4) {
+std::size_t block_of(const Test& test, bool v4) {
   const std::size_t custom =
       v4 ? DatagramSenders::kDefaultBlockV4 : DatagramSenders::kDefaultBlockV6;
   const std::size_t wanted = test.block != 0 ? test.block : custom;
-  const std::size_t most = std::min(shard.max_datagram(v4), kMaxAtOnce);
-  return std::clamp(wanted, kDatagramHead, most);
+  return std::clamp(wanted, kDatagramHead, std::min(Shard::max_datagram(v4), kMaxAtOnce));
 }
 
 }  // namespace
@@ -35,7 +34,7 @@ void DatagramSenders::start(const FlowKey& flow, const Test& test, Duration max_
     const Slice pattern = chargen_slice(0, kMaxAtOnce);
     std::copy_n(pattern.data(), kMaxAtOnce, octets_.begin());
   }
-  const std::size_t block = block_of(test, *shard_, flow.remote.addr.is_v4());
+  const std::size_t block = block_of(test, flow.remote.addr.is_v4());
   const std::uint64_t rate = test.rate != 0 ? test.rate : kDefaultRate;
   senders_.emplace(flow, Sender{.permit = std::move(permit),
                                 .started = now,

@@ -155,9 +155,9 @@ PingService::Opened PingService::open(Shard& shard, std::uint64_t id, const Ping
     return Opened::failed;
   };
   on_listen(shard);
-  const std::size_t most = shard.max_datagram(request.remote.is_v4());
+  const std::size_t most = Shard::max_datagram(request.remote.is_v4());
   if (request.size > most) {
-    return refuse("at most " + std::to_string(most) + " octets fit into one packet");
+    return refuse("a packet takes at most " + std::to_string(most) + " octets");
   }
   const auto flow = shard.open_echo(request.remote, *this);
   if (!flow) return Opened::elsewhere;

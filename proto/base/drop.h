@@ -13,7 +13,8 @@ namespace pollux {
   X(ip_malformed, "IP header too short, bad version or lying lengths")    \
   X(ip_checksum, "IPv4 header checksum wrong")                            \
   X(ip_source_route, "IPv4 source route or IPv6 routing header type 0")   \
-  X(ip_fragment, "IP fragment")                                           \
+  X(ip_fragment, "IP fragment that overlaps, doubles another or lies")    \
+  X(ip_incomplete, "IP fragment of a datagram that stayed incomplete")    \
   X(ip_extension_headers, "too many or malformed IPv6 extension headers") \
   X(ip_bad_source, "source address that can never send")                  \
   X(ip_not_ours, "destination is not one of the engine's addresses")      \

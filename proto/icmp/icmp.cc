@@ -13,6 +13,7 @@ using Kind = Error::Kind;
 constexpr std::uint8_t kEchoV4 = 8, kEchoReplyV4 = 0, kEchoV6 = 128, kEchoReplyV6 = 129;
 /// Of the embedded transport header: ports and sequence number (RFC 792 promises 64 bits).
 constexpr std::size_t kTransportQuote = 8;
+constexpr std::uint8_t kFragmentHeader = 44;
 
 struct Verdict {
   Kind kind = Kind::soft;
@@ -107,9 +108,16 @@ std::optional<Quote> parse_quote_v4(Bytes b) {
 
 std::optional<Quote> parse_quote_v6(Bytes b) {
   if (b.size() < wire::kIpv6HeaderSize || b[0] >> 4 != 6) return std::nullopt;
-  // We never send extension headers: behind ours comes the transport, or the quote is not ours.
-  return Quote{IpAddr::from_v6_octets(b.data() + 8), IpAddr::from_v6_octets(b.data() + 24), b[6],
-               b.subspan(wire::kIpv6HeaderSize)};
+  // The only extension header that we send is that of a fragment: behind it, or behind ours, comes
+  // the transport, or the quote is not ours.
+  Quote q{IpAddr::from_v6_octets(b.data() + 8), IpAddr::from_v6_octets(b.data() + 24), b[6],
+          b.subspan(wire::kIpv6HeaderSize)};
+  if (q.protocol != kFragmentHeader) return q;
+  if (q.transport.size() < wire::kIpv6FragmentHeaderSize) return std::nullopt;
+  if ((load_be16(&q.transport[2]) & 0xfff8) != 0) return std::nullopt;
+  q.protocol = q.transport[0];
+  q.transport = q.transport.subspan(wire::kIpv6FragmentHeaderSize);
+  return q;
 }
 
 Judgement attribute(const wire::IpHeader& ip, Bytes quoted, const Verdict& verdict) {

@@ -48,7 +48,6 @@ ParsedIp parse_v4(Bytes packet, bool verify_checksum) {
     const Bytes options = packet.subspan(kIpv4HeaderSize, header_size - kIpv4HeaderSize);
     if (const auto reason = walk_v4_options(options)) return *reason;
   }
-  if (load_be16(p + 6) & (kMoreFragments | kFragmentOffset)) return DropReason::ip_fragment;
 
   IpHeader h;
   h.src = IpAddr::from_v4_octets(p + 12);
@@ -57,6 +56,9 @@ ParsedIp parse_v4(Bytes packet, bool verify_checksum) {
   h.hop_limit = p[8];
   h.tos = p[1];
   h.id = load_be16(p + 4);
+  const std::uint16_t fragment = load_be16(p + 6);
+  h.more_fragments = (fragment & kMoreFragments) != 0;
+  h.fragment_offset = static_cast<std::uint16_t>((fragment & kFragmentOffset) << 3);
   h.header_size = static_cast<std::uint16_t>(header_size);
   h.payload_size = static_cast<std::uint16_t>(total - header_size);
   return h;
@@ -96,11 +98,7 @@ std::optional<DropReason> judge_extension(std::uint8_t kind, Bytes header) {
     if (header[2] == 0 || header[3] != 0) return DropReason::ip_source_route;
     return std::nullopt;
   }
-  if (kind == kFragment) {
-    const std::uint16_t offset_and_more = load_be16(header.data() + 2) & 0xfff9;
-    if (offset_and_more != 0) return DropReason::ip_fragment;
-    return std::nullopt;
-  }
+  if (kind == kFragment) return std::nullopt;
   if (!v6_options_pass(header.subspan(2))) return DropReason::ip_extension_headers;
   return std::nullopt;
 }
@@ -117,8 +115,15 @@ std::optional<DropReason> walk_extensions(Bytes packet, IpHeader& h) {
     const std::size_t size = h.protocol == kFragment ? 8 : (std::size_t{rest[1]} + 1) * 8;
     if (size > rest.size()) return DropReason::ip_extension_headers;
     if (const auto reason = judge_extension(h.protocol, rest.first(size))) return reason;
+    if (h.protocol == kFragment) {
+      const std::uint16_t fragment = load_be16(&rest[2]);
+      h.fragment_offset = fragment & 0xfff8;
+      h.more_fragments = (fragment & 1) != 0;
+      h.id = load_be32(&rest[4]);
+    }
     h.protocol = rest[0];
     h.header_size = static_cast<std::uint16_t>(h.header_size + size);
+    if (h.is_fragment()) break;  // what follows is a piece of the whole
   }
   return std::nullopt;
 }
@@ -149,8 +154,9 @@ void emit_v4(const IpHeader& h, std::size_t payload_size, std::uint8_t* p) {
   p[0] = 0x45;
   p[1] = h.tos;
   store_be16(p + 2, static_cast<std::uint16_t>(kIpv4HeaderSize + payload_size));
-  store_be16(p + 4, h.id);
-  store_be16(p + 6, kDontFragment);
+  store_be16(p + 4, static_cast<std::uint16_t>(h.id));
+  const int offset_and_more = h.fragment_offset >> 3 | (h.more_fragments ? kMoreFragments : 0);
+  store_be16(p + 6, static_cast<std::uint16_t>(h.is_fragment() ? offset_and_more : kDontFragment));
   p[8] = h.hop_limit;
   p[9] = h.protocol;
   store_be16(p + 10, 0);
@@ -161,12 +167,18 @@ void emit_v4(const IpHeader& h, std::size_t payload_size, std::uint8_t* p) {
 }
 
 void emit_v6(const IpHeader& h, std::size_t payload_size, std::uint8_t* p) {
+  const std::size_t behind = payload_size + (h.is_fragment() ? kIpv6FragmentHeaderSize : 0);
   store_be32(p, std::uint32_t{6} << 28 | std::uint32_t{h.tos} << 20);
-  store_be16(p + 4, static_cast<std::uint16_t>(payload_size));
-  p[6] = h.protocol;
+  store_be16(p + 4, static_cast<std::uint16_t>(behind));
+  p[6] = h.is_fragment() ? kFragment : h.protocol;
   p[7] = h.hop_limit;
   std::memcpy(p + 8, h.src.octets().data(), 16);
   std::memcpy(p + 24, h.dst.octets().data(), 16);
+  if (!h.is_fragment()) return;
+  p[40] = h.protocol;
+  p[41] = 0;
+  store_be16(p + 42, static_cast<std::uint16_t>(h.fragment_offset | (h.more_fragments ? 1 : 0)));
+  store_be32(p + 44, h.id);
 }
 
 }  // namespace
@@ -189,7 +201,7 @@ std::size_t emit_ip(const IpHeader& h, std::size_t payload_size, MutableBytes ou
     return kIpv4HeaderSize;
   }
   emit_v6(h, payload_size, out.data());
-  return kIpv6HeaderSize;
+  return h.is_fragment() ? fragment_header_size(false) : kIpv6HeaderSize;
 }
 
 }  // namespace pollux::wire

@@ -186,6 +186,17 @@ class Clients:
         self.assertGreater(total, 500, self.last)
         self.assertAlmostEqual(octets / total, 40, delta=1, msg=self.last)
 
+    def test_udp_of_datagrams_longer_than_a_packet(self):
+        out = self.iperf_text("-u -t 1 -b 20M -l 8K")
+        [(octets, _, lost, total)] = self.received(out, "Server Report:")
+        self.assertEqual(lost, 0, self.last)
+        self.assertGreater(total, 200, self.last)
+        self.assertAlmostEqual(octets / total, 8192, delta=90, msg=self.last)
+        for words in ("-u -t 1 -b 20M -l 8K -R", "-u -t 1 -b 20M -l 8K --full-duplex"):
+            for octets, _, lost, total in self.received(self.iperf_text(words, port=PORT + 1)):
+                self.assertEqual(lost, 0, self.last)
+                self.assertAlmostEqual(octets / total, 8192, delta=90, msg=self.last)
+
     def test_udp_parallel(self):
         out = self.iperf_text("-u -t 1 -b 1M -P 4")
         reports = self.received(out)

@@ -22,7 +22,8 @@ class ToTheKernel(LabCase):
              "-k 20", "-t 1 -l 4K", "-t 1 -N -S 0x20", "-t 1 -C reno", "-t 1 -b 20M",
              "-t 1 -O 1", "-t 1 -i 0.25", "-u -t 1 -b 20M", "-u -t 1 -b 20M -R",
              "-u -t 1 -b 10M --bidir", "-u -t 1 -b 5M -P 3", "-u -t 1 -b 20M -l 500",
-             "-u -t 1 -b 20M --udp-counters-64bit", "-u -n 400K"]
+             "-u -t 1 -b 20M --udp-counters-64bit", "-u -n 400K", "-u -t 1 -b 50M -l 8K --bidir",
+             "-u -t 1 -b 50M -l 65507", "-u -t 1 -b 50M -l 65507 -R"]
 
     @classmethod
     def setUpClass(cls):

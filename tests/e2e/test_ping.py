@@ -41,14 +41,14 @@ class Ping:
                     self.assertRegex(mine[number], rf"^64 bytes from {host}: icmp_seq={number} ttl=64 ")
 
     def test_json(self):
-        code, out, _ = self.ping("-c", 5, "-i", 0.01, "-s", 1000, "--json", HOST)
+        code, out, _ = self.ping("-c", 5, "-i", 0.01, "-s", 10_000, "--json", HOST)
         self.assertEqual(code, 0, out)
         report = json.loads(out)
         self.assertEqual((report["transmitted"], report["received"], report["loss_percent"]),
                          (5, 5, 0))
         self.assertEqual(report["local"], ENGINE)
         self.assertEqual([r["icmp_seq"] for r in report["replies"]], [1, 2, 3, 4, 5])
-        self.assertEqual({r["bytes"] for r in report["replies"]}, {1008})
+        self.assertEqual({r["bytes"] for r in report["replies"]}, {10_008})
         times = [r["time_ms"] for r in report["replies"]]
         rtt = report["rtt_ms"]
         self.assertAlmostEqual(rtt["min"], min(times))
@@ -67,11 +67,10 @@ class Ping:
         code, out, _ = self.ping("-c", 2, "-i", 0.01, "-W", 0.2, "198.18.0.77")
         self.assertEqual(code, 1, out)
         self.assertIn("2 packets transmitted, 0 received, 100% packet loss", out)
-        for words in (["-s", 1473, HOST], ["224.0.0.1"]):
-            code, _, err = self.ping("-c", 1, *words)
-            self.assertEqual(code, 2, err)
-            self.assertRegex(err, r"^pollux: cannot ping .*\n$")
-        for words in (["localhost"], ["-c", 0, HOST], ["-i", 0, HOST], []):
+        code, _, err = self.ping("-c", 1, "224.0.0.1")
+        self.assertEqual(code, 2, err)
+        self.assertRegex(err, r"^pollux: cannot ping .*\n$")
+        for words in (["localhost"], ["-s", 65508, HOST], ["-c", 0, HOST], ["-i", 0, HOST], []):
             self.assertEqual(self.ping(*words)[0], 2)
         code = subprocess.run(self.lab.command(BINARY, "ping", HOST, "--control", "/nonexistent"),
                               capture_output=True, check=False).returncode

@@ -191,7 +191,7 @@ class PingPong:
 
 class InlineOffload(PingPong, harness.LabCase):
     settings = {"engine.workers": 2, "engine.rx": "inline"}
-    ping_pongs = [([], 14), ([], 1472), (["--tcp"], 14), (["--tcp"], 1400), (["--tcp"], 60000)]
+    ping_pongs = [([], 14), ([], 1472), ([], 9000), (["--tcp"], 14), (["--tcp"], 1400), (["--tcp"], 60000)]
     transports = [[], ["--tcp"]]
 
 

@@ -2,11 +2,13 @@
 
 import os
 import socket
+import struct
 import unittest
 
 import harness
 from harness import CHARGEN, DISCARD, ECHO, ENGINE, ENGINE6, HTTP
 
+FORGER = "198.18.0.66"
 UDP_SEGMENT, UDP_GRO = 103, 104  # linux/udp.h
 
 
@@ -20,14 +22,25 @@ def udp(lab, port, address=ENGINE, source_port=0):
     return s
 
 
+def fragment(number, offset, payload, more):
+    """A piece of a UDP datagram to the engine, from an address of its own: its numbers are not to
+    meet those of other tests. The kernel fills in the checksum."""
+    return struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), number,
+                       offset >> 3 | more << 13, 64, socket.IPPROTO_UDP, 0,
+                       socket.inet_aton(FORGER), socket.inet_aton(ENGINE)) + payload
+
+
 class Datagrams:
     """What holds in every mode."""
 
     def test_echo_of_every_size(self):
         for address in (ENGINE, ENGINE6):
             largest = 1500 - 8 - (40 if ":" in address else 20)
+            # Beyond that in fragments, both ways.
+            sizes = (0, 1, 2, 17, 576, 1023, largest - 1, largest, largest + 1, 2 * largest, 9000,
+                     65507)
             with udp(self.lab, ECHO, address) as s:
-                for size in (0, 1, 2, 17, 576, 1023, largest - 1, largest):
+                for size in sizes:
                     data = os.urandom(size)
                     s.send(data)
                     self.assertEqual(s.recv(65536), data, f"{size} octets to {address}")
@@ -42,6 +55,57 @@ class Datagrams:
         finally:
             for s in flows:
                 s.close()
+
+    def test_fragments_of_many_flows_reach_their_workers(self):
+        """Pieces go by their addresses, the whole by its ports."""
+        before = self.lab.totals()
+        flows = [udp(self.lab, ECHO) for _ in range(32)]
+        sent = [os.urandom(3000 + i) for i in range(len(flows))]
+        try:
+            for s, data in zip(flows, sent):
+                s.send(data)
+            for s, data in zip(flows, sent):
+                self.assertEqual(s.recv(65536), data)
+        finally:
+            for s in flows:
+                s.close()
+        after = self.lab.totals()
+        for packets in ("packets_reassembled", "packets_fragmented"):
+            self.assertEqual(after[packets] - before[packets], len(flows), packets)
+
+    def test_long_pings(self):
+        for address in (ENGINE, ENGINE6):
+            for size in (1473, 8000, 65507 if address == ENGINE else 65527):
+                out = self.lab.run("ping", "-c", 2, "-i", 0.1, "-W", 5, "-s", size, address)
+                self.assertIn("2 received", out)
+
+    def test_a_flood_of_pieces_leaves_room_for_others(self):
+        """Memory is bounded, and who floods throws out his own."""
+        before = self.lab.totals()["drops"]["ip_incomplete"]
+        with self.lab.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw, \
+                udp(self.lab, ECHO) as s:
+            for i in range(20_000):
+                raw.sendto(fragment(i & 0xffff, 0, b"x" * 1000, more=True), (ENGINE, 0))
+                if i % 1000 == 500:
+                    data = os.urandom(5000)
+                    s.send(data)
+                    self.assertEqual(s.recv(65536), data)
+        self.assertGreater(self.lab.totals()["drops"]["ip_incomplete"] - before, 10_000)
+        self.assertLess(self.lab.totals()["memory_bytes"], 6 << 20)
+
+    def test_pieces_that_overlap_are_nothing(self):
+        before = self.lab.totals()
+        with self.lab.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            for n, (offset, size) in enumerate(((8, 16), (16, 64), (16, 8), (0, 96))):
+                number = 0x8000 + n
+                raw.sendto(fragment(number, 16, b"x" * 32, more=True), (ENGINE, 0))
+                raw.sendto(fragment(number, offset, b"x" * size, more=True), (ENGINE, 0))
+                raw.sendto(fragment(number, 0, b"x" * 16, more=True), (ENGINE, 0))
+                raw.sendto(fragment(number, 48, b"x" * 16, more=False), (ENGINE, 0))
+        harness.wait_until(
+            lambda: self.lab.totals()["drops"]["ip_fragment"] - before["drops"]["ip_fragment"] == 16,
+            what="all of them to be dropped")
+        self.assertEqual(self.lab.totals()["packets_reassembled"], before["packets_reassembled"])
 
     def test_super_datagrams_come_back_whole(self):
         """A sender with UDP_SEGMENT hands over many datagrams at once."""

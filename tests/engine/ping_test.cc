@@ -89,7 +89,7 @@ TEST_F(PingTest, ADrainEndsIt) {
 }
 
 TEST_F(PingTest, RefusesWhatFitsIntoNoPacket) {
-  EXPECT_EQ(start({.size = 1473}), PingService::Opened::failed);
+  EXPECT_EQ(start({.size = 65508}), PingService::Opened::failed);
   EXPECT_EQ(lines("error").size(), 1U);
   EXPECT_TRUE(link->is_finished());
 }

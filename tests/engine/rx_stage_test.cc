@@ -176,14 +176,36 @@ TEST(FlowView, SeesPortsBehindOptionsAndExtensionHeaders) {
   EXPECT_TRUE(view_flow(v6).transport);
 }
 
-TEST(FlowView, ALaterFragmentHasNoPorts) {
-  Octets v4 = packet_of(flow_v4(1234));
-  v4[7] = 1;
-  EXPECT_FALSE(view_flow(v4).transport);
-  Octets v6 = packet_of(flow_v6(1234));
-  v6[6] = 44;
-  v6.insert(v6.begin() + 40, {6, 0, 0, 8, 0, 0, 0, 1});
-  EXPECT_FALSE(view_flow(v6).transport);
+TEST(FlowView, FragmentsGoByTheirAddresses) {
+  for (const bool first : {true, false}) {
+    Octets v4 = packet_of(flow_v4(1234));
+    if (first) v4[6] = 0x20;
+    if (!first) v4[7] = 1;
+    EXPECT_FALSE(view_flow(v4).transport);
+    EXPECT_EQ(view_flow(v4).key.local.port, 0);
+    EXPECT_EQ(view_flow(v4).key.remote.port, 0);
+    Octets v6 = packet_of(flow_v6(1234));
+    v6[6] = 44;
+    v6.insert(v6.begin() + 40, {6, 0, 0, static_cast<std::uint8_t>(first ? 1 : 8), 0, 0, 0, 1});
+    EXPECT_FALSE(view_flow(v6).transport);
+    EXPECT_EQ(view_flow(v6).key.remote.port, 0);
+  }
+}
+
+TEST(FlowView, AQuotedFirstFragmentHasItsPorts) {
+  for (const FlowKey& flow : {flow_v4(1234), flow_v6(1234)}) {
+    Octets error = icmp_error_about(flow);
+    const bool v4 = flow.remote.addr.is_v4();
+    const std::size_t quote = (v4 ? 20U : 40U) + 8;
+    if (v4) {
+      error[quote + 6] = 0x20;
+    } else {
+      const std::uint8_t protocol = std::exchange(error[quote + 6], std::uint8_t{44});
+      error.insert(error.begin() + static_cast<std::ptrdiff_t>(quote + 40),
+                   {protocol, 0, 0, 1, 0, 0, 0, 1});
+    }
+    EXPECT_EQ(view_flow(error).key, flow);
+  }
 }
 
 TEST(FlowView, AnyOctetsAreSafe) {

@@ -154,6 +154,23 @@ TEST(Icmp, RefusesQuotesThatAreNotOurs) {
   Octets fragment = quote(kFour);
   fragment[7] = 1;
   EXPECT_EQ(verdict(kFour, message(kFour, 3, 3, 0, fragment)), "icmp_malformed");
+  // A first fragment of ours has its ports, over IPv6 behind a Fragment header; a later one has none.
+  fragment = quote(kFour);
+  fragment[6] = 0x20;
+  EXPECT_EQ(verdict(kFour, message(kFour, 3, 3, 0, fragment)), "hard");
+  for (const bool first : {true, false}) {
+    Octets six = quote(kSix);
+    const std::uint8_t protocol = std::exchange(six[6], std::uint8_t{44});
+    six.insert(six.begin() + 40,
+               {protocol, 0, 0, static_cast<std::uint8_t>(first ? 1 : 8), 0, 0, 0, 9});
+    const auto r = parse(outer(kSix), message(kSix, 1, 4, 0, six), true);
+    ASSERT_EQ(std::holds_alternative<Error>(r), first);
+    if (first) {
+      EXPECT_EQ(std::get<Error>(r).flow, (FlowKey{{kSix.us, 80}, {kSix.peer, 4000}}));
+    }
+    six.resize(44);
+    EXPECT_EQ(verdict(kSix, message(kSix, 1, 4, 0, six)), "icmp_malformed");
+  }
   Octets short_header = quote(kFour);
   short_header[0] = 0x44;
   EXPECT_EQ(verdict(kFour, message(kFour, 3, 3, 0, short_header)), "icmp_malformed");

@@ -64,11 +64,11 @@ Octets with_extensions(const std::vector<Extension>& chain) {
   return p;
 }
 
-/// The drop reason's name, or "ok".
+/// The drop reason's name, "fragment", or "ok".
 std::string verdict(const Octets& p, bool verify = true) {
   const auto r = parse_ip(p, verify);
   if (const auto* reason = std::get_if<DropReason>(&r)) return std::string(to_string(*reason));
-  return "ok";
+  return std::get<IpHeader>(r).is_fragment() ? "fragment" : "ok";
 }
 
 TEST(ParseIp, RefusesEmptyAndUnknownVersions) {
@@ -96,8 +96,10 @@ TEST(ParseIpv4, RefusesEveryLyingLength) {
       {"total 0", [](Octets& p) { store_be16(&p[2], 0); }, "ip_malformed"},
       {"total past the packet", [](Octets& p) { store_be16(&p[2], 29); }, "ip_malformed"},
       {"total 65535", [](Octets& p) { store_be16(&p[2], 65535); }, "ip_malformed"},
-      {"more fragments", [](Octets& p) { p[6] |= 0x20; }, "ip_fragment"},
-      {"fragment offset", [](Octets& p) { p[7] = 1; }, "ip_fragment"},
+      {"more fragments", [](Octets& p) { p[6] |= 0x20; }, "fragment"},
+      {"fragment offset", [](Octets& p) { p[7] = 1; }, "fragment"},
+      {"the highest offset", [](Octets& p) { p[6] = 0x1f, p[7] = 0xff; }, "fragment"},
+      {"do not fragment", [](Octets& p) { p[6] = 0x40; }, "ok"},
   };
   for (const auto& c : cases) {
     Octets p = packet(kV4a, kV4b);
@@ -199,8 +201,11 @@ TEST(ParseIpv6, WalksExtensionHeaders) {
       {"routing type 4, finished", {{43, {0, 0, 4, 0, 0, 0, 0, 0}}}, "ok"},
       {"atomic fragment", {{44, {0, 0, 0, 0, 1, 2, 3, 4}}}, "ok"},  // RFC 6946
       {"atomic, reserved bits", {{44, {0, 7, 0, 6, 1, 2, 3, 4}}}, "ok"},
-      {"first fragment", {{44, {0, 0, 0, 1, 1, 2, 3, 4}}}, "ip_fragment"},
-      {"last fragment", {{44, {0, 0, 0, 8, 1, 2, 3, 4}}}, "ip_fragment"},
+      {"first fragment", {{44, {0, 0, 0, 1, 1, 2, 3, 4}}}, "fragment"},
+      {"last fragment", {{44, {0, 0, 0, 8, 1, 2, 3, 4}}}, "fragment"},
+      {"a later one, whose octets look like a bad header",
+       {{44, {43, 0, 0, 8, 1, 2, 3, 4}}, {60, {0, 9, 0, 0, 0, 0, 0, 0}}},
+       "fragment"},
       {"longer than the packet", {{60, {0, 2, 1, 4, 0, 0, 0, 0}}}, "ip_extension_headers"},
       {"eight", std::vector<Extension>(8, {60, plain}), "ok"},
       {"nine", std::vector<Extension>(9, {60, plain}), "ip_extension_headers"},
@@ -223,7 +228,7 @@ TEST(ParseIpv6, RefusesAChainThatEndsInTheMiddle) {
 
 TEST(EmitIp, EveryHeaderSurvivesTheWire) {
   EXPECT_TRUE(rc::check([](bool v4, std::array<std::uint8_t, 16> a, std::array<std::uint8_t, 16> b,
-                           std::uint8_t hops, std::uint8_t tos, std::uint16_t id) {
+                           std::uint8_t hops, std::uint8_t tos, std::uint32_t id, bool fragment) {
     a[0] |= 1;  // never a mapped address
     b[0] |= 1;
     IpHeader h;
@@ -232,16 +237,24 @@ TEST(EmitIp, EveryHeaderSurvivesTheWire) {
     h.protocol = kProtoUdp;
     h.hop_limit = hops;
     h.tos = tos;
-    h.id = v4 ? id : std::uint16_t{0};
+    if (fragment) {
+      h.more_fragments = *rc::gen::arbitrary<bool>();
+      const int least = h.more_fragments ? 0 : 1;
+      h.fragment_offset = static_cast<std::uint16_t>(*rc::gen::inRange(least, 8192) * 8);
+    }
+    if (v4 || fragment) h.id = v4 ? id & 0xffff : id;
     const auto payload = *rc::gen::inRange<std::size_t>(0, 65515);
-    Octets p(ip_header_size(v4) + payload);
-    RC_ASSERT(emit_ip(h, payload, p) == ip_header_size(v4));
+    const std::size_t size = fragment ? fragment_header_size(v4) : ip_header_size(v4);
+    Octets p(size + payload);
+    RC_ASSERT(emit_ip(h, payload, p) == size);
     const auto r = parse_ip(p, true);
     const auto& got = std::get<IpHeader>(r);
     RC_ASSERT(got.src == h.src && got.dst == h.dst && got.protocol == h.protocol);
     RC_ASSERT(got.hop_limit == hops && got.tos == tos && got.id == h.id);
-    RC_ASSERT(got.header_size == ip_header_size(v4) && got.payload_size == payload);
-    RC_ASSERT(!v4 || p[6] == 0x40);  // DF (RFC 6864 4.1)
+    RC_ASSERT(got.header_size == size && got.payload_size == payload);
+    RC_ASSERT(got.is_fragment() == fragment && got.more_fragments == h.more_fragments);
+    RC_ASSERT(got.fragment_offset == h.fragment_offset);
+    RC_ASSERT(!v4 || (p[6] & 0x40) == (fragment ? 0 : 0x40));  // DF (RFC 6864 4.1)
   }));
 }
 

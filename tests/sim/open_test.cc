@@ -21,7 +21,7 @@ void pin_port(Scenario& s, std::size_t i) {
   const IpAddr other = *IpAddr::parse(s.host[1 - i].address);
   const FlowKey key{{own, kPorts[i]}, {other, kPorts[1 - i]}};
   const std::uint32_t hash = flow_hash(s.host[i].shard.secret, key);
-  s.host[i].shard.owns_hash = [hash](std::uint32_t h) { return h == hash; };
+  s.host[i].shard.worker_of = [hash](std::uint32_t h) -> std::size_t { return h == hash ? 0 : 1; };
 }
 
 struct Crossing {

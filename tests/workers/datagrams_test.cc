@@ -266,13 +266,17 @@ TEST_F(DatagramTest, a_super_datagram_has_a_bounded_number_of_datagrams_and_octe
 
 TEST_F(DatagramTest, what_is_longer_than_a_packet_is_refused_and_counted) {
   for (const bool v4 : {true, false}) {
-    const std::size_t most = shard().max_datagram(v4);
-    EXPECT_EQ(most, v4 ? 1472U : 1452U);
-    EXPECT_TRUE(shard().send_datagram(flow(kUdpPort, v4), Octets(most)));
+    const std::size_t whole = shard().max_unfragmented(v4);
+    EXPECT_EQ(whole, v4 ? 1472U : 1452U);
+    port.sent.clear();
+    EXPECT_TRUE(shard().send_datagram(flow(kUdpPort, v4), Octets(whole)));
+    EXPECT_EQ(port.sent.size(), 1U);
     EXPECT_EQ(port.sent.back().octets.size(), 1500U);
+    const std::size_t most = Shard::max_datagram(v4);
+    EXPECT_EQ(most, v4 ? 65507U : 65527U);
     EXPECT_FALSE(shard().send_datagram(flow(kUdpPort, v4), Octets(most + 1)));
+    EXPECT_EQ(port.sent.size(), 1U);
   }
-  EXPECT_EQ(port.sent.size(), 2U);
   EXPECT_EQ(counters.tx_drops.get(), 2U);
   EXPECT_EQ(counters.datagrams_sent.get(), 2U);
 }
@@ -356,7 +360,7 @@ TEST_F(DatagramTest, a_drain_closes_listeners_but_no_flows) {
 // --- flows that a service opens
 
 TEST_F(DatagramTest, an_open_flow_comes_home_until_it_is_closed) {
-  options.owns_hash = [](std::uint32_t hash) { return hash % 4 == 1; };
+  options.worker_of = [](std::uint32_t h) -> std::size_t { return h % 4 == 1 ? 0 : 1; };
   const auto f = shard().open_datagrams({}, {kThere, 53}, taker);
   ASSERT_TRUE(f);
   EXPECT_EQ(f->local.addr, kHere);
@@ -476,7 +480,7 @@ TEST_F(DatagramTest, pings_are_bounded_and_belong_to_one_shard) {
 }
 
 TEST_F(DatagramTest, a_shard_opens_no_ping_whose_answers_go_elsewhere) {
-  options.owns_hash = [](std::uint32_t) { return false; };
+  options.worker_of = [](std::uint32_t) -> std::size_t { return 1; };
   EXPECT_FALSE(shard().open_echo(kThere, taker));
 }
 

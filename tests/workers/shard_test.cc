@@ -454,7 +454,7 @@ TEST_F(ShardTest, icmp_error_about_an_opening_connection_ends_it) {
 }
 
 TEST_F(ShardTest, active_open_chooses_a_port_whose_hash_it_owns) {
-  options.owns_hash = [](std::uint32_t h) { return h % 4 == 3; };
+  options.worker_of = [](std::uint32_t h) -> std::size_t { return h % 4 == 3 ? 0 : 1; };
   std::vector<std::uint16_t> ports;
   for (int i = 0; i < 50; ++i) {
     const ConnEntry* e = shard().connect(now, kHere, {kThere, 80}, service);

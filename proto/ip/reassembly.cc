@@ -1,0 +1,177 @@
+#include "proto/ip/reassembly.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace pollux::ip {
+namespace {
+
+constexpr std::uint64_t kPurpose = 0x66726167;
+/// What an entry and a piece take beside their octets, roughly.
+constexpr std::size_t kEntryCost = 384;
+constexpr std::size_t kPieceCost = 64;
+constexpr std::size_t kMaxPayloadV4 = 65535 - wire::kIpv4HeaderSize;
+constexpr std::size_t kMaxPayloadV6 = 65535;
+constexpr std::uint8_t kEcnMask = 3, kCongested = 3;
+
+/// What a fragment says about its own length is possible.
+bool is_sound(const wire::IpHeader& h, Bytes payload) {
+  if (payload.empty() || (h.more_fragments && payload.size() % 8 != 0)) return false;
+  return h.fragment_offset + payload.size() <= (h.is_v4() ? kMaxPayloadV4 : kMaxPayloadV6);
+}
+
+std::size_t transport_header_size(std::uint8_t protocol) {
+  if (protocol == wire::kProtoTcp) return 20;
+  const bool eight =
+      protocol == wire::kProtoUdp || protocol == wire::kProtoIcmp || protocol == wire::kProtoIcmpV6;
+  return eight ? 8 : 0;
+}
+
+}  // namespace
+
+std::size_t Reassembler::KeyHash::operator()(const Key& k) const {
+  const FlowKey flow{.local = {k.dst, static_cast<std::uint16_t>(k.id >> 16)},
+                     .remote = {k.src, static_cast<std::uint16_t>(k.id)}};
+  return flow_prf(secret, flow, kPurpose + k.protocol);
+}
+
+Reassembler::Octets Reassembler::add(Instant now, const wire::IpHeader& h, Bytes payload) {
+  if (!is_sound(h, payload)) {
+    ++drops_.bad;
+    return {};
+  }
+  Entry& e = find_or_begin(now, h, payload.size());
+  if (e.dead || !insert(e, h, payload)) {
+    ++drops_.bad;
+    return {};
+  }
+  if (e.size == 0 || e.received != e.size) return {};
+  Octets whole = join(e);
+  if (whole.empty()) {
+    kill(e);
+    return {};
+  }
+  remove(of_family(h.is_v4()), index_.at(e.key));
+  return whole;
+}
+
+Reassembler::Entry& Reassembler::find_or_begin(Instant now, const wire::IpHeader& h,
+                                               std::size_t octets) {
+  const Key key{h.src, h.dst, h.id, h.is_v4() ? h.protocol : std::uint8_t{0}};
+  make_room(octets + kPieceCost + kEntryCost);
+  if (const auto at = index_.find(key); at != index_.end()) return *at->second;
+  Entries& list = of_family(h.is_v4());
+  Entry& e = list.emplace_back();
+  e.key = key;
+  e.since = now;
+  e.number = begun_++;
+  e.cost = kEntryCost;
+  bytes_ += e.cost;
+  index_.emplace(key, std::prev(list.end()));
+  return e;
+}
+
+/// False when the fragment is not wanted; where that tells that somebody lies, the datagram is
+/// dead.
+bool Reassembler::insert(Entry& e, const wire::IpHeader& h, Bytes payload) {
+  const std::size_t begin = h.fragment_offset, end = begin + payload.size();
+  const auto next = std::upper_bound(e.pieces.begin(), e.pieces.end(), begin,
+                                     [](std::size_t at, const Piece& p) { return at < p.offset; });
+  if (next != e.pieces.begin()) {
+    const Piece& before = *std::prev(next);
+    const bool same = before.offset == begin && std::ranges::equal(before.octets, payload) &&
+                      h.more_fragments == (end != e.size);
+    if (same) return false;  // the network doubled it
+    if (before.end() > begin) return kill(e), false;
+  }
+  const bool overlaps = next != e.pieces.end() && next->offset < end;
+  const bool past_the_end = e.size != 0 && end > e.size;
+  const bool second_end = !h.more_fragments && (e.size != 0 || next != e.pieces.end());
+  if (overlaps || past_the_end || second_end || e.pieces.size() == limits_.fragments) {
+    return kill(e), false;
+  }
+  if (begin == 0) e.first = h;
+  if (!h.more_fragments) e.size = end;
+  e.ecn_seen |= static_cast<std::uint8_t>(1U << (h.tos & kEcnMask));
+  e.pieces.insert(next, Piece{begin, Octets(payload.begin(), payload.end())});
+  e.received += payload.size();
+  e.cost += payload.size() + kPieceCost;
+  bytes_ += payload.size() + kPieceCost;
+  return true;
+}
+
+/// The packet that was sent; nothing when it cannot be one.
+Reassembler::Octets Reassembler::join(Entry& e) const {
+  wire::IpHeader h = e.first;
+  h.fragment_offset = 0;
+  h.more_fragments = false;
+  h.id = 0;
+  // RFC 3168 5.3: congestion met by one of them is the datagram's, and none may hide it.
+  if ((e.ecn_seen & 1U << kCongested) != 0) {
+    if ((e.ecn_seen & 1U) != 0) return {};
+    h.tos |= kCongested;
+  }
+  const std::size_t header = wire::ip_header_size(h.is_v4());
+  Octets whole(header + e.size);
+  wire::emit_ip(h, e.size, whole);
+  for (const Piece& p : e.pieces)
+    std::ranges::copy(p.octets, whole.begin() + static_cast<std::ptrdiff_t>(header + p.offset));
+  const auto parsed = wire::parse_ip(whole, false);
+  const auto* ip = std::get_if<wire::IpHeader>(&parsed);
+  if (ip == nullptr || ip->is_fragment()) return {};
+  const std::size_t needed = ip->header_size - header + transport_header_size(ip->protocol);
+  return needed <= e.pieces.front().octets.size() ? whole : Octets{};
+}
+
+std::optional<Reassembler::Expired> Reassembler::expire(Instant now) {
+  for (std::size_t family = 0; family < entries_.size(); ++family) {
+    Entries& list = entries_[family];
+    if (list.empty() || list.front().since + time_of(family) > now) continue;
+    Entry& e = list.front();
+    Expired expired{e.first, {}};
+    drops_.incomplete += e.pieces.size();
+    if (!e.pieces.empty() && e.pieces.front().offset == 0) {
+      expired.first = std::move(e.pieces.front().octets);
+    }
+    remove(list, list.begin());
+    return expired;
+  }
+  return std::nullopt;
+}
+
+Instant Reassembler::next_deadline() const {
+  Instant next = kNever;
+  for (std::size_t family = 0; family < entries_.size(); ++family) {
+    const Entries& list = entries_[family];
+    if (!list.empty()) next = std::min(next, list.front().since + time_of(family));
+  }
+  return next;
+}
+
+/// What is whole stays for microseconds only: who floods with pieces throws out his own.
+void Reassembler::make_room(std::size_t octets) {
+  while (bytes_ != 0 && bytes_ + octets > limits_.octets) {
+    Entries& v4 = entries_[0];
+    Entries& v6 = entries_[1];
+    Entries& list = v6.empty() || (!v4.empty() && v4.front().number < v6.front().number) ? v4 : v6;
+    drops_.incomplete += list.front().pieces.size();
+    remove(list, list.begin());
+  }
+}
+
+/// RFC 5722 4: nothing of it is used, nor what still comes.
+void Reassembler::kill(Entry& e) {
+  drops_.bad += e.pieces.size();
+  bytes_ -= e.cost - kEntryCost;
+  e.cost = kEntryCost;
+  e.pieces = {};
+  e.dead = true;
+}
+
+void Reassembler::remove(Entries& list, Entries::iterator at) {
+  bytes_ -= at->cost;
+  index_.erase(at->key);
+  list.erase(at);
+}
+
+}  // namespace pollux::ip
