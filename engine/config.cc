@@ -309,6 +309,8 @@ constexpr Key<ServiceConfig> kServiceKeys[] = {
      [](N n, ServiceConfig& s) { return set_integer(n, 0, 604'800, s.forward.idle_timeout); }},
     {"service", "max_tests", "1..4096 (tests at once)",
      [](N n, ServiceConfig& s) { return set_integer(n, 1, 4096, s.iperf3.max_tests); }},
+    {"service", "max_tests_per_client", "1..4096 (tests at once from one address)",
+     [](N n, ServiceConfig& s) { return set_integer(n, 1, 4096, s.iperf3.max_tests_per_client); }},
     {"service", "max_parallel", "1..128 (streams of a test in each direction)",
      [](N n, ServiceConfig& s) { return set_integer(n, 1, 128, s.iperf3.max_parallel); }},
     {"service", "max_duration_s", "1..86400 (seconds)",
@@ -534,6 +536,7 @@ class Loader {
                           {"connect_timeout_s", Kind::forward},
                           {"idle_timeout_s", Kind::forward},
                           {"max_tests", Kind::iperf3},
+                          {"max_tests_per_client", Kind::iperf3},
                           {"max_parallel", Kind::iperf3},
                           {"max_duration_s", Kind::iperf3, Kind::iperf2},
                           {"udp_reverse", Kind::iperf2},
@@ -688,6 +691,7 @@ Json service_json(const ServiceConfig& s) {
   }
   if (s.kind == ServiceKind::iperf3) {
     out["max_tests"] = s.iperf3.max_tests;
+    out["max_tests_per_client"] = s.iperf3.max_tests_per_client;
     out["max_parallel"] = s.iperf3.max_parallel;
     out["max_duration_s"] = s.max_duration.count();
     out["server_output"] = name_of(kReportForms, s.iperf3.server_output);

@@ -88,6 +88,7 @@ struct ForwardConfig {
 
 struct Iperf3Config {
   unsigned max_tests = 64;                      ///< at once
+  unsigned max_tests_per_client = 32;           ///< of them, from one address
   unsigned max_parallel = 128;                  ///< streams of one test in each direction
   ReportForm server_output = ReportForm::text;  ///< for clients that ask for it
 };

@@ -1,14 +1,35 @@
 #include "engine/iperf3/registry.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 namespace pollux::iperf3 {
 
-TestPtr Registry::begin(const Cookie& cookie, std::size_t home, const IpAddr& peer) {
+namespace {
+
+/// Who has a network of IPv6 has all its addresses.
+bool is_same_client(const IpAddr& a, const IpAddr& b) {
+  return a == b || (!a.is_v4() && !b.is_v4() && a.high() == b.high());
+}
+
+}  // namespace
+
+Registry::Begun Registry::begin(const Cookie& cookie, std::size_t home, const IpAddr& peer) {
   const std::lock_guard lock(mutex_);
-  if (tests_.size() >= limits_.max_tests) return nullptr;
+  if (tests_.size() >= limits_.max_tests) {
+    return {nullptr, fmt::format("{} tests are running", limits_.max_tests)};
+  }
+  const auto own = std::count_if(tests_.begin(), tests_.end(), [&](const auto& t) {
+    return is_same_client(t.second.test->peer(), peer);
+  });
+  if (static_cast<std::size_t>(own) >= limits_.max_tests_per_client) {
+    return {nullptr, fmt::format("{} tests of this client are running", own)};
+  }
   auto [at, fresh] = tests_.try_emplace(std::string(cookie.text()));
-  if (!fresh) return nullptr;
+  if (!fresh) return {nullptr, "the cookie of another test"};
   at->second.test = std::make_shared<Test>(cookie, home, peer, true);
-  return at->second.test;
+  return {at->second.test};
 }
 
 bool Registry::open(const TestPtr& test) {

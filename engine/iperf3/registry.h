@@ -13,6 +13,7 @@ namespace pollux::iperf3 {
 /// Bounds of a service; its configuration.
 struct Limits {
   std::size_t max_tests = 64;
+  std::size_t max_tests_per_client = 32;  ///< of one address; over IPv6 of one network of 64 bits
   unsigned max_parallel = kMaxParallel;
   std::uint32_t max_duration_s = 86400;
 };
@@ -22,9 +23,13 @@ class Registry {
   explicit Registry(const Limits& limits) : limits_(limits) {}
   const Limits& limits() const { return limits_; }
 
-  /// A test begins; nullptr when there are max_tests or the cookie is taken. The parameters come
-  /// later: no stream finds it before open().
-  TestPtr begin(const Cookie& cookie, std::size_t home, const IpAddr& peer);
+  struct Begun {
+    TestPtr test;              ///< nullptr: refused
+    std::string refused = {};  ///< why
+  };
+  /// A test begins, unless there are max_tests, or max_tests_per_client of this one, or the cookie
+  /// is taken. The parameters come later: no stream finds it before open().
+  Begun begin(const Cookie& cookie, std::size_t home, const IpAddr& peer);
   /// Streams may join from now on. False when another UDP test of the same peer is still gathering:
   /// datagrams have no cookie, so theirs would be mixed up. Try again.
   bool open(const TestPtr& test);

@@ -32,7 +32,7 @@ std::string describe(const Parameters& p) {
 
 ServerControl::ServerControl(Iperf3Service& service, Stream stream)
     : service_(service), stream_(stream), tick_([this](Instant now) { tick(now); }) {
-  ++service_.unknown_;
+  unknown_ = service_.unknown_.insert(service_.unknown_.end(), this);
   stream_.set_nodelay(true);
   stream_.set_timer(stream_.now() + kHelloTime);
 }
@@ -82,11 +82,12 @@ bool ServerControl::read_cookie(Stream& s) {
     case Registry::Meaning::control:
       break;
   }
-  test_ = registry.begin(*cookie, service_.worker(), s.remote().addr);
-  if (!test_) {
-    deny(fmt::format("{} tests are running", registry.limits().max_tests));
+  auto [test, refused] = registry.begin(*cookie, service_.worker(), s.remote().addr);
+  if (!test) {
+    deny(refused);
     return false;
   }
+  test_ = std::move(test);
   known();
   service_.add_control(*cookie, *this);
   step_ = Step::parameters;
@@ -360,8 +361,14 @@ std::string ServerControl::output(double elapsed) const {
 
 // --- ends
 
+void ServerControl::make_room() {
+  known();
+  step_ = Step::done;
+  stream_.abort();
+}
+
 void ServerControl::known() {
-  if (std::exchange(counted_, false)) --service_.unknown_;
+  if (unknown_) service_.unknown_.erase(*std::exchange(unknown_, std::nullopt));
 }
 
 void ServerControl::on_timer(Stream& s) {

@@ -4,6 +4,10 @@
 //                 │  refused: server_error            │ client_terminate, reset, time-out: over
 #pragma once
 
+#include <list>
+#include <optional>
+#include <string>
+
 #include "engine/iperf3/cpu_usage.h"
 #include "engine/iperf3/report.h"
 #include "engine/services/iperf3.h"
@@ -35,6 +39,8 @@ class ServerControl final : public Party {
   bool controls(const TestPtr& test) const { return test_ == test; }
   /// It is one of the unknown no more.
   void known();
+  /// One that has not said who it is ends at once, for another.
+  void make_room();
   /// The daemon ends.
   void terminate();
 
@@ -94,7 +100,7 @@ class ServerControl final : public Party {
   std::uint64_t last_received_ = 0;
   std::uint64_t intervals_ = 0;
   std::string unsent_;
-  bool counted_ = true;  ///< among the service's unknown connections
+  std::optional<std::list<ServerControl*>::iterator> unknown_;  ///< its place in the service's list
   bool omitting_ = false;
   std::size_t unfinished_ = 0;  ///< streams whose last word is out
   std::string congestion_;

@@ -44,6 +44,7 @@ Services make_forward(const ServiceConfig& config, std::size_t workers,
 Services make_iperf3(const ServiceConfig& config, std::size_t workers) {
   const iperf3::ServerOptions options{
       .limits = {.max_tests = config.iperf3.max_tests,
+                 .max_tests_per_client = config.iperf3.max_tests_per_client,
                  .max_parallel = config.iperf3.max_parallel,
                  .max_duration_s = static_cast<std::uint32_t>(config.max_duration.count())},
       .output = config.iperf3.server_output};

@@ -41,9 +41,10 @@ void Iperf3Service::post(std::size_t worker, std::function<void(Iperf3Service&)>
 }
 
 void Iperf3Service::on_open(Stream& s) {
-  if (unknown_ >= kMaxUnknown) {
-    complain(s.remote(), "is reset: too many connections that say nothing");
-    return s.abort();
+  // A client says who it is within a round trip: who keeps silent longest makes room.
+  if (unknown_.size() >= kMaxUnknown) {
+    complain(s.remote(), "comes, and the oldest connection that says nothing is reset: too many");
+    unknown_.front()->make_room();
   }
   s.attach(std::make_unique<ServerControl>(*this, s));
 }

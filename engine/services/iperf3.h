@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -64,7 +65,7 @@ class Iperf3Service final : public iperf3::PartyService {
   std::unordered_map<std::string, iperf3::ServerControl*> controls_;
   /// At most as many as the streams of all tests: only those are let in.
   std::unordered_map<FlowKey, std::unique_ptr<iperf3::UdpStream>, FlowHash> datagram_streams_;
-  std::size_t unknown_ = 0;
+  std::list<iperf3::ServerControl*> unknown_;  ///< the one that came first in front
   TokenBucket complaints_{5, 20};
 };
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 import socket
 import struct
 import subprocess
@@ -15,7 +16,8 @@ from harness import DISCARD, ENGINE, ENGINE6, LabCase, wait_until
 PORT = 5201
 SERVICES = [{"kind": "iperf3", "port": PORT}, {"kind": "discard", "port": DISCARD},
             {"kind": "iperf3", "port": 5202, "server_output": "json", "max_tests": 2,
-             "max_parallel": 4, "max_duration_s": 5}]
+             "max_parallel": 4, "max_duration_s": 5},
+            {"kind": "iperf3", "port": 5203, "max_tests_per_client": 2}]
 VERSION = harness.sh("iperf3", "--version", check=False).split("\n")[0].split(" (")[0]
 
 PARAM_EXCHANGE, CREATE_STREAMS, TEST_START, TEST_RUNNING, TEST_END = 9, 10, 1, 2, 4
@@ -419,6 +421,35 @@ class Wrong(Checks):
         # One complaint would do for all; a few are let through, not a thousand.
         self.assertLess(self.lab.log().count("said nothing"), 200)
         self.still_well()
+
+    def test_more_silent_clients_than_are_kept(self):
+        """The oldest of them make room, so that a client that speaks is served."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
+        silent = []
+        try:
+            silent = [self.lab.connect(PORT) for _ in range(5000)]
+            self.assertLess(self.lab.totals()["connections_open"], 2 * 1024 + 100)
+            self.check(run(self.lab, "-t 1"), "-t 1 beside five thousand silent clients")
+        finally:
+            for s in silent:
+                s.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.lab.wait_closed()
+        self.still_well()
+
+    def test_a_client_has_a_share(self):
+        clients = [Client(self.lab, port=5203, params=TCP) for _ in range(2)]
+        try:
+            for c in clients:
+                self.assertEqual(c.state(), CREATE_STREAMS)
+            with Client(self.lab, port=5203) as one_more:
+                one_more.s.sendall(one_more.cookie)
+                self.assertEqual(one_more.state(), ACCESS_DENIED)
+            self.check(run(self.lab, "-n 1M", port=5203, address=ENGINE6), "from another address")
+        finally:
+            for c in clients:
+                c.s.close()
 
     def test_datagrams_of_nobody(self):
         before = self.lab.totals()["drops"]["udp_ignored"]

@@ -250,9 +250,9 @@ const IpAddr kPeer = *IpAddr::parse("198.18.0.1");
 TEST(Iperf3Registry, TellsAStreamFromAControlConnection) {
   Registry r({});
   EXPECT_EQ(r.meaning(cookie('a')), Registry::Meaning::control);
-  const TestPtr test = r.begin(cookie('a'), 0, kPeer);
+  const TestPtr test = r.begin(cookie('a'), 0, kPeer).test;
   ASSERT_TRUE(test);
-  EXPECT_EQ(r.begin(cookie('a'), 0, kPeer), nullptr) << "the cookie is taken";
+  EXPECT_EQ(r.begin(cookie('a'), 0, kPeer).test, nullptr) << "the cookie is taken";
   EXPECT_EQ(r.meaning(cookie('a')), Registry::Meaning::refused) << "it waits for no streams yet";
   test->parameters.parallel = 2;
   EXPECT_TRUE(r.open(test));
@@ -269,15 +269,35 @@ TEST(Iperf3Registry, TellsAStreamFromAControlConnection) {
 
 TEST(Iperf3Registry, HasALimit) {
   Registry r({.max_tests = 2});
-  EXPECT_TRUE(r.begin(cookie('a'), 0, kPeer));
-  EXPECT_TRUE(r.begin(cookie('b'), 0, kPeer));
-  EXPECT_FALSE(r.begin(cookie('c'), 0, kPeer));
+  EXPECT_TRUE(r.begin(cookie('a'), 0, kPeer).test);
+  EXPECT_TRUE(r.begin(cookie('b'), 0, kPeer).test);
+  const auto third = r.begin(cookie('c'), 0, kPeer);
+  EXPECT_FALSE(third.test);
+  EXPECT_EQ(third.refused, "2 tests are running");
+}
+
+TEST(Iperf3Registry, AClientHasAShare) {
+  Registry r({.max_tests = 6, .max_tests_per_client = 2});
+  const auto begin = [&](char c, const char* peer) {
+    return r.begin(cookie(c), 0, *IpAddr::parse(peer)).test != nullptr;
+  };
+  EXPECT_TRUE(begin('a', "198.18.0.1"));
+  const TestPtr second = r.begin(cookie('b'), 0, kPeer).test;
+  EXPECT_FALSE(begin('c', "198.18.0.1"));
+  EXPECT_TRUE(begin('c', "198.18.0.3"));
+  EXPECT_TRUE(begin('d', "2001:2::1"));
+  EXPECT_TRUE(begin('e', "2001:2::2"));
+  EXPECT_FALSE(begin('f', "2001:2::3")) << "of the same network";
+  EXPECT_TRUE(begin('f', "2001:2:0:1::3"));
+  EXPECT_FALSE(begin('g', "198.18.0.4")) << "all are taken";
+  r.end(second);
+  EXPECT_TRUE(begin('g', "198.18.0.1"));
 }
 
 TEST(Iperf3Registry, DatagramsOfAPeerBelongToOneTestAtATime) {
   Registry r({});
-  const TestPtr first = r.begin(cookie('a'), 0, kPeer);
-  const TestPtr second = r.begin(cookie('b'), 0, kPeer);
+  const TestPtr first = r.begin(cookie('a'), 0, kPeer).test;
+  const TestPtr second = r.begin(cookie('b'), 0, kPeer).test;
   first->parameters.udp = second->parameters.udp = true;
   EXPECT_EQ(r.join_datagrams(flow(1), 0).slot, nullptr);
   EXPECT_TRUE(r.open(first));

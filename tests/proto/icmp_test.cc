@@ -154,7 +154,8 @@ TEST(Icmp, RefusesQuotesThatAreNotOurs) {
   Octets fragment = quote(kFour);
   fragment[7] = 1;
   EXPECT_EQ(verdict(kFour, message(kFour, 3, 3, 0, fragment)), "icmp_malformed");
-  // A first fragment of ours has its ports, over IPv6 behind a Fragment header; a later one has none.
+  // A first fragment of ours has its ports, over IPv6 behind a Fragment header; a later one has
+  // none.
   fragment = quote(kFour);
   fragment[6] = 0x20;
   EXPECT_EQ(verdict(kFour, message(kFour, 3, 3, 0, fragment)), "hard");
