@@ -15,20 +15,23 @@ struct ChargenSession final : Session {
 
 using Block = std::array<std::uint8_t, kChargenBlock>;
 
-const Block& block() {
-  static const Block pattern = [] {
-    Block b{};
-    for (std::size_t i = 0; i < b.size(); ++i) {
-      const std::size_t line = i / kChargenLine;
-      const std::size_t column = i % kChargenLine;
-      if (column < 72) {
-        b[i] = static_cast<std::uint8_t>(' ' + (line + column) % kChargenRing);
-      } else {
-        b[i] = column == 72 ? '\r' : '\n';
-      }
+/// A function and no lambda: that would be constexpr, and the compiler would spend seconds on it.
+Block make_block() {
+  Block b{};
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    const std::size_t line = i / kChargenLine;
+    const std::size_t column = i % kChargenLine;
+    if (column < 72) {
+      b[i] = static_cast<std::uint8_t>(' ' + (line + column) % kChargenRing);
+    } else {
+      b[i] = column == 72 ? '\r' : '\n';
     }
-    return b;
-  }();
+  }
+  return b;
+}
+
+const Block& block() {
+  static const Block pattern = make_block();
   return pattern;
 }
 
