@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "proto/icmp/icmp.h"
 #include "proto/wire/ip.h"
 
 namespace pollux {
@@ -78,26 +79,15 @@ FlowView view_transport(const IpView& ip) {
   return flow;
 }
 
-/// Destination unreachable, source quench, redirect, time exceeded, parameter problem; every
-/// ICMPv6 type below 128 (RFC 4443 2.1).
-bool is_icmp_error(const IpView& ip) {
-  if (ip.payload.empty()) return false;
-  const std::uint8_t type = ip.payload[0];
-  if (ip.protocol == wire::kProtoIcmpV6) return type < 128;
-  return ip.protocol == wire::kProtoIcmp &&
-         (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
-}
-
-constexpr std::size_t kIcmpHeaderSize = 8;
-
 }  // namespace
 
 FlowView view_flow(Bytes packet) {
   const std::optional<IpView> ip = view_ip(packet, Portless::fragments);
   if (!ip) return {};
-  if (!is_icmp_error(*ip) || ip->payload.size() < kIcmpHeaderSize) return view_transport(*ip);
+  if (!icmp::is_error(ip->protocol, ip->payload) || ip->payload.size() < icmp::kHeaderSize)
+    return view_transport(*ip);
   const std::optional<IpView> quoted =
-      view_ip(ip->payload.subspan(kIcmpHeaderSize), Portless::later_fragments);
+      view_ip(ip->payload.subspan(icmp::kHeaderSize), Portless::later_fragments);
   if (!quoted) return view_transport(*ip);
   // What is quoted is a packet that we sent: its source is our end.
   FlowView flow = view_transport(*quoted);

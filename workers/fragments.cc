@@ -111,6 +111,8 @@ void Shard::expire_fragments() {
     account_for_fragments();
     if (!expired || expired->first.empty()) continue;
     const wire::IpHeader& h = expired->header;
+    if (icmp::is_error(h.protocol, expired->first))
+      continue;  // of errors nobody is told (RFC 1122 3.2.2)
     ip::Reassembler::Octets packet(wire::fragment_header_size(h.is_v4()) + expired->first.size());
     const std::size_t n = wire::emit_ip(h, expired->first.size(), packet);
     std::copy(expired->first.begin(), expired->first.end(),

@@ -148,6 +148,14 @@ void emit_echo_request(bool v4, std::uint16_t id, std::uint16_t sequence, Mutabl
   store_be16(&out[6], sequence);
 }
 
+bool is_error(std::uint8_t protocol, Bytes message) {
+  if (message.empty()) return false;
+  const std::uint8_t type = message[0];
+  if (protocol == wire::kProtoIcmpV6) return type < 128;
+  return protocol == wire::kProtoIcmp &&
+         (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
+}
+
 std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,
                                                               Bytes message, bool verify_checksum) {
   if (message.size() < kHeaderSize) return DropReason::icmp_malformed;

@@ -45,6 +45,11 @@ inline constexpr std::size_t kChecksumOffset = 2;
 /// Writes the header of an echo request with a zero checksum field; `out` must hold kHeaderSize.
 void emit_echo_request(bool v4, std::uint16_t id, std::uint16_t sequence, MutableBytes out);
 
+/// True when `message`, the payload of a packet of `protocol`, is an ICMP error: destination
+/// unreachable, source quench, redirect, time exceeded, parameter problem; every ICMPv6 type below
+/// 128 (RFC 4443 2.1). About those no error is sent (RFC 1122 3.2.2).
+bool is_error(std::uint8_t protocol, Bytes message);
+
 /// Judges a message. `message` is the IP payload. Source Quench, redirects and other answers are
 /// icmp_ignored; wrong checksum or truncation is icmp_malformed.
 std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,

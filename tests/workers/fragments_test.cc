@@ -236,6 +236,17 @@ TEST_F(FragmentsTest, the_sender_is_told_when_the_time_is_over) {
   EXPECT_EQ(drops(DropReason::ip_incomplete), 3U);
 }
 
+TEST_F(FragmentsTest, of_errors_nobody_is_told) {
+  Octets error(3000);
+  error[0] = 3;
+  fragment(header(true, wire::kProtoIcmp), error, 0, 1480);
+  error[0] = 1;
+  fragment(header(false, wire::kProtoIcmpV6), error, 0, 1448);
+  pass(61s);
+  EXPECT_TRUE(port.sent.empty());
+  EXPECT_EQ(drops(DropReason::ip_incomplete), 2U);
+}
+
 TEST_F(FragmentsTest, incomplete_ones_count_as_memory) {
   fragment(header(true, wire::kProtoUdp), udp(true, pattern(3000)), 0, 1480);
   ++taken;
