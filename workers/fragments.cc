@@ -106,13 +106,13 @@ void Shard::account_for_fragments() {
 
 /// Whose first fragment has come is told, if it is not too much (RFC 1122 3.3.2, RFC 8200 4.5).
 void Shard::expire_fragments() {
-  while (reassembler_.next_deadline() <= now_) {
+  for (std::size_t i = 0; i < limits::kTimersPerTurn; ++i) {
     const auto expired = reassembler_.expire(now_);
+    if (!expired) break;
     account_for_fragments();
-    if (!expired || expired->first.empty()) continue;
     const wire::IpHeader& h = expired->header;
-    if (icmp::is_error(h.protocol, expired->first))
-      continue;  // of errors nobody is told (RFC 1122 3.2.2)
+    // Of errors nobody is told (RFC 1122 3.2.2).
+    if (expired->first.empty() || icmp::is_error(h.protocol, expired->first)) continue;
     ip::Reassembler::Octets packet(wire::fragment_header_size(h.is_v4()) + expired->first.size());
     const std::size_t n = wire::emit_ip(h, expired->first.size(), packet);
     std::copy(expired->first.begin(), expired->first.end(),

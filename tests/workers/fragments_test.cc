@@ -236,6 +236,19 @@ TEST_F(FragmentsTest, the_sender_is_told_when_the_time_is_over) {
   EXPECT_EQ(drops(DropReason::ip_incomplete), 3U);
 }
 
+TEST_F(FragmentsTest, many_that_are_given_up_take_several_turns) {
+  const Octets d = udp(true, pattern(3000));
+  for (std::uint32_t i = 0; i < limits::kTimersPerTurn + 3; ++i) {
+    fragment(header(true, wire::kProtoUdp, i), d, 1480, 2960);
+  }
+  now += 30s;
+  shard().on_timers(now);
+  EXPECT_EQ(drops(DropReason::ip_incomplete), limits::kTimersPerTurn);
+  EXPECT_LE(shard().next_deadline(), now);
+  shard().on_timers(now);
+  EXPECT_EQ(drops(DropReason::ip_incomplete), limits::kTimersPerTurn + 3);
+}
+
 TEST_F(FragmentsTest, of_errors_nobody_is_told) {
   Octets error(3000);
   error[0] = 3;
