@@ -9,12 +9,13 @@
 namespace pollux {
 
 struct HandOvers {
-  std::atomic<std::size_t> under_way{0};
+  std::atomic<std::size_t> octets{0};
 };
 
 namespace {
 
 constexpr std::uint64_t kFragmentPurpose = 4;
+constexpr std::size_t kMaxQuote = 1280;
 constexpr IcmpKind kTimeExceededV4{11, 1};  // RFC 792: reassembly
 constexpr IcmpKind kTimeExceededV6{3, 1};   // RFC 4443 3.3
 
@@ -37,14 +38,23 @@ class WholePacket final : public Buffer, private Recycler {
 struct HandOver {
   HandOver(ip::Reassembler::Octets o, std::shared_ptr<HandOvers> n)
       : octets(std::move(o)), all(std::move(n)) {
-    all->under_way.fetch_add(1, std::memory_order_relaxed);
+    all->octets.fetch_add(octets.size(), std::memory_order_relaxed);
   }
   HandOver(const HandOver&) = delete;
   HandOver& operator=(const HandOver&) = delete;
-  ~HandOver() { all->under_way.fetch_sub(1, std::memory_order_relaxed); }
+  ~HandOver() { all->octets.fetch_sub(size, std::memory_order_relaxed); }
   ip::Reassembler::Octets octets;
   std::shared_ptr<HandOvers> all;
+  const std::size_t size = octets.size();
 };
+
+/// About a first fragment: of errors nobody is told (RFC 1122 3.2.2), nor of what hides behind
+/// extension headers and may be one.
+bool may_be_told(std::uint8_t protocol, Bytes first) {
+  const bool transport = protocol == wire::kProtoTcp || protocol == wire::kProtoUdp;
+  const bool icmp = protocol == wire::kProtoIcmp || protocol == wire::kProtoIcmpV6;
+  return transport || (icmp && !icmp::is_error(protocol, first));
+}
 
 /// As the RX stage would have it; nullopt: it has no ports.
 std::optional<std::uint32_t> hash_of(const HashKey& secret, Bytes whole) {
@@ -83,7 +93,7 @@ void Shard::account_for_fragments() {
 [[gnu::noinline, gnu::cold]] void Shard::hand_over(std::size_t worker, std::uint32_t hash,
                                                    ip::Reassembler::Octets whole) {
   if (!hand_overs_) hand_overs_ = std::make_shared<HandOvers>();
-  if (hand_overs_->under_way.load(std::memory_order_relaxed) >= limits::kHandOvers) {
+  if (hand_overs_->octets.load(std::memory_order_relaxed) + whole.size() > limits::kHandOvers) {
     return drop(DropReason::ring_full);
   }
   auto parcel = std::make_shared<HandOver>(std::move(whole), hand_overs_);
@@ -111,12 +121,12 @@ void Shard::expire_fragments() {
     if (!expired) break;
     account_for_fragments();
     const wire::IpHeader& h = expired->header;
-    // Of errors nobody is told (RFC 1122 3.2.2).
-    if (expired->first.empty() || icmp::is_error(h.protocol, expired->first)) continue;
-    ip::Reassembler::Octets packet(wire::fragment_header_size(h.is_v4()) + expired->first.size());
+    if (expired->first.empty() || !may_be_told(h.protocol, expired->first)) continue;
+    // As much as an error quotes at most, behind the header as it was.
+    const Bytes first = Bytes{expired->first}.first(std::min(expired->first.size(), kMaxQuote));
+    ip::Reassembler::Octets packet(wire::fragment_header_size(h.is_v4()) + first.size());
     const std::size_t n = wire::emit_ip(h, expired->first.size(), packet);
-    std::copy(expired->first.begin(), expired->first.end(),
-              packet.begin() + static_cast<std::ptrdiff_t>(n));
+    std::copy(first.begin(), first.end(), packet.begin() + static_cast<std::ptrdiff_t>(n));
     send_icmp_error(h, kTimeExceededV4, kTimeExceededV6, packet);
   }
 }

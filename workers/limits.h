@@ -23,7 +23,7 @@ inline constexpr Duration kAckHold = 1ms;                ///< for the rest of a 
 inline constexpr std::size_t kDatagramFlows = 4096;      ///< that services opened, per worker
 inline constexpr std::size_t kDatagramSegments = 64;     ///< datagrams in one super-datagram
 inline constexpr std::size_t kEchoFlows = 64;            ///< pings under way, per worker
-inline constexpr std::size_t kHandOvers = 256;           ///< reassembled, on the way to others
+inline constexpr std::size_t kHandOvers = 4 << 20;       ///< octets reassembled for others
 inline constexpr std::size_t kTxParts = 64;              ///< pieces of memory in one packet
 
 }  // namespace pollux::limits

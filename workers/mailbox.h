@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "workers/limits.h"
 #include "workers/shared_line.h"
 
 namespace pollux {
@@ -21,11 +22,13 @@ class Mailbox {
     mail_.set(true);
   }
   bool has_mail() const { return mail_.is_set(); }
-  /// The worker: runs what has come. Takes locked instructions, so it stays a function of its own.
+  /// The worker: runs what has come, a batch at most; has_mail() tells whether more waits. Takes
+  /// locked instructions, so it stays a function of its own.
   [[gnu::noinline, gnu::cold]] void run(Shard& shard) {
     mail_.set(false);
     Errand errand;
-    while (queue_.try_pop(errand)) errand(shard);
+    for (std::size_t i = 0; i < limits::kBatch && queue_.try_pop(errand); ++i) errand(shard);
+    if (!queue_.empty()) mail_.set(true);
   }
 
  private:

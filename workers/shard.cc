@@ -32,7 +32,8 @@ Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters
       table_(options.max_connections),
       half_open_(options.secret, options.syn_backlog, options.tcp.user_timeout),
       time_wait_(options.secret, options.max_time_wait, options.tcp.time_wait),
-      reassembler_(options.secret),
+      reassembler_(options.secret, {.octets = std::min<std::size_t>(ip::ReassemblyLimits{}.octets,
+                                                                    options.memory_limit / 8)}),
       small_(small_slots(options.memory_limit)),
       medium_(medium_slots(options.memory_limit)),
       reset_bucket_(kResetsPerSecond, kResetsPerSecond / 10),
@@ -274,6 +275,10 @@ void Shard::answer_echo(const wire::IpHeader& ip, const icmp::EchoRequest& echo,
   store_be16(head + n + 2, echo.reply_checksum);
   const Bytes parts[] = {Bytes{head, n + 4}, message.subspan(4)};
   if (is_too_long(n + message.size())) {
+    // What is limited are packets: the first one's token is taken already.
+    for (std::size_t i = message.size() / port_.caps().mtu; i > 0; --i) {
+      if (!icmp_bucket_.take(now_)) return drop(DropReason::icmp_rate_limited);
+    }
     send_fragments(reply, parts);
     return;
   }

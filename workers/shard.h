@@ -112,7 +112,7 @@ struct IcmpKind {
   std::uint8_t code;
 };
 
-/// How many reassembled packets are on their way from one shard to others.
+/// How much of reassembled packets is on its way from one shard to others.
 struct HandOvers;
 
 /// Sees every segment, in and out; for the debug log. Null in normal operation.
@@ -182,6 +182,8 @@ class alignas(kSharedLine) Shard {
   /// Takes over the descriptor's reference.
   void on_packet(Instant now, const RxPacket& packet);
   void on_timers(Instant now);
+  /// Errands of others come next; their time is that of this turn, too.
+  void begin_errands(Instant now) { now_ = now; }
   /// Services, then transmissions. True when something was done. `burst`: more packets wait to be
   /// taken; ACKs that can wait for them do, limits::kAckHold at most.
   bool finish_turn(Instant now, bool burst = false);

@@ -20,11 +20,15 @@ bool Worker::turn(Instant now) {
   const bool due = shard_.next_deadline() <= now;
   if (due) shard_.on_timers(now);
   stages_.enter(Stage::loop);
-  if (mailbox_.has_mail()) mailbox_.run(shard_);
+  const bool mail = mailbox_.has_mail();
+  if (mail) {
+    shard_.begin_errands(now);
+    mailbox_.run(shard_);
+  }
   const bool polled = events_ != nullptr && events_->is_active() && events_->poll(now);
   const bool worked = shard_.finish_turn(now, source_.more());
   stages_.enter(Stage::loop);
-  return n > 0 || polled || worked;
+  return n > 0 || mail || polled || worked;
 }
 
 /// The first `n` packets of the batch.

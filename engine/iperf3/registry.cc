@@ -8,9 +8,10 @@ namespace pollux::iperf3 {
 
 namespace {
 
-/// Who has a network of IPv6 has all its addresses.
+/// Who has a network of IPv6 has all its addresses; link-local ones are everybody's (fe80::/10).
 bool is_same_client(const IpAddr& a, const IpAddr& b) {
-  return a == b || (!a.is_v4() && !b.is_v4() && a.high() == b.high());
+  const bool link_local = a.high() >> 54 == 0xfe80 >> 6;
+  return a == b || (!a.is_v4() && !b.is_v4() && !link_local && a.high() == b.high());
 }
 
 }  // namespace

@@ -13,15 +13,20 @@ constexpr std::size_t kPieceCost = 64;
 constexpr std::size_t kMaxPayloadV4 = 65535 - wire::kIpv4HeaderSize;
 constexpr std::size_t kMaxPayloadV6 = 65535;
 constexpr std::uint8_t kEcnMask = 3, kCongested = 3;
+constexpr std::uint8_t kHopByHop = 0, kFragment = 44;
 
 /// What a fragment says about its own length is possible.
 bool is_sound(const wire::IpHeader& h, Bytes payload) {
+  // Hop-by-hop options belong in front, and a fragment holds no other (RFC 8200 4.1).
+  if (!h.is_v4() && (h.protocol == kHopByHop || h.protocol == kFragment)) return false;
   if (payload.empty() || (h.more_fragments && payload.size() % 8 != 0)) return false;
   return h.fragment_offset + payload.size() <= (h.is_v4() ? kMaxPayloadV4 : kMaxPayloadV6);
 }
 
-std::size_t transport_header_size(std::uint8_t protocol) {
-  if (protocol == wire::kProtoTcp) return 20;
+std::size_t transport_header_size(std::uint8_t protocol, Bytes transport) {
+  if (protocol == wire::kProtoTcp) {
+    return transport.size() < 20 ? 20 : std::max<std::size_t>(20, (transport[12] >> 4) * 4U);
+  }
   const bool eight =
       protocol == wire::kProtoUdp || protocol == wire::kProtoIcmp || protocol == wire::kProtoIcmpV6;
   return eight ? 8 : 0;
@@ -59,8 +64,12 @@ Reassembler::Entry& Reassembler::find_or_begin(Instant now, const wire::IpHeader
                                                std::size_t octets) {
   const Key key{h.src, h.dst, h.id, h.is_v4() ? h.protocol : std::uint8_t{0}};
   make_room(octets + kPieceCost + kEntryCost);
-  if (const auto at = index_.find(key); at != index_.end()) return *at->second;
   Entries& list = of_family(h.is_v4());
+  if (const auto at = index_.find(key); at != index_.end()) {
+    if (!h.is_v4() || begun_ - at->second->number <= limits_.distance_v4) return *at->second;
+    drops_.incomplete += at->second->pieces.size();
+    remove(list, at->second);
+  }
   Entry& e = list.emplace_back();
   e.key = key;
   e.since = now;
@@ -119,7 +128,9 @@ Reassembler::Octets Reassembler::join(Entry& e) const {
   const auto parsed = wire::parse_ip(whole, false);
   const auto* ip = std::get_if<wire::IpHeader>(&parsed);
   if (ip == nullptr || ip->is_fragment()) return {};
-  const std::size_t needed = ip->header_size - header + transport_header_size(ip->protocol);
+  const std::size_t needed =
+      ip->header_size - header +
+      transport_header_size(ip->protocol, Bytes{whole}.subspan(ip->header_size));
   return needed <= e.pieces.front().octets.size() ? whole : Octets{};
 }
 

@@ -21,8 +21,10 @@ namespace pollux::ip {
 struct ReassemblyLimits {
   std::size_t octets = 4U << 20U;  ///< of all incomplete datagrams, bookkeeping included
   std::size_t fragments = 64;      ///< of one datagram
-  Duration time_v4 = 30s;          ///< from the first fragment that came
-  Duration time_v6 = 60s;          ///< RFC 8200 4.5
+  /// Datagrams begun since, after which a number of IPv4 is another one's: there are only 65,536.
+  std::size_t distance_v4 = 512;
+  Duration time_v4 = 30s;  ///< from the first fragment that came
+  Duration time_v6 = 60s;  ///< RFC 8200 4.5
 };
 
 class Reassembler {

@@ -290,6 +290,9 @@ TEST(Iperf3Registry, AClientHasAShare) {
   EXPECT_FALSE(begin('f', "2001:2::3")) << "of the same network";
   EXPECT_TRUE(begin('f', "2001:2:0:1::3"));
   EXPECT_FALSE(begin('g', "198.18.0.4")) << "all are taken";
+  Registry local({.max_tests_per_client = 1});
+  EXPECT_TRUE(local.begin(cookie('a'), 0, *IpAddr::parse("fe80::1")).test);
+  EXPECT_TRUE(local.begin(cookie('b'), 0, *IpAddr::parse("fe80::2")).test);
   r.end(second);
   EXPECT_TRUE(begin('g', "198.18.0.1"));
 }

@@ -212,6 +212,13 @@ TEST_F(ReassemblyTest, TheTransportHeaderIsInTheFirstFragment) {
     }
     r.take_drops();
   }
+  Octets options = pattern(80);
+  options[12] = 0xf0;  // 60 octets of header
+  for (const std::size_t first : {56U, 64U}) {
+    const wire::IpHeader h = header(true, static_cast<std::uint32_t>(first), wire::kProtoTcp);
+    EXPECT_TRUE(add(h, 0, Bytes{options}.first(first), true).empty());
+    EXPECT_EQ(add(h, first, Bytes{options}.subspan(first), false).empty(), first == 56);
+  }
   // Destination options of 24 octets, then UDP: all of it in the first, or not (RFC 7112).
   Octets chain = {wire::kProtoUdp, 2, 1, 4, 0, 0, 0, 0, 1, 14};
   chain.resize(24);
@@ -229,7 +236,8 @@ TEST_F(ReassemblyTest, AFragmentInAFragmentIsRefused) {
   const wire::IpHeader h = header(false, 7, 44);
   EXPECT_TRUE(add(h, 0, Bytes{nested}.first(24), true).empty());
   EXPECT_TRUE(add(h, 24, Bytes{nested}.subspan(24), false).empty());
-  EXPECT_EQ(drops.bad, 2U);
+  EXPECT_TRUE(add(header(false, 8, 0), 0, Bytes{nested}.first(24), true).empty());  // hop-by-hop
+  EXPECT_EQ(drops.bad, 3U);
 }
 
 TEST_F(ReassemblyTest, TheNumberOfFragmentsIsBounded) {
@@ -256,6 +264,20 @@ TEST_F(ReassemblyTest, AFloodPushesItsOwnOut) {
   while (r.expire(now + 60s)) ++left;
   EXPECT_EQ(drops.incomplete + left, 20'000U);
   EXPECT_EQ(r.bytes(), 0U);
+}
+
+TEST_F(ReassemblyTest, ANumberThatCameRoundIsAnotherDatagram) {
+  EXPECT_TRUE(piece(header(true, 5), 0, 16, 40).empty());  // the rest was lost
+  for (std::uint32_t i = 0; i < 600; ++i) {
+    EXPECT_TRUE(piece(header(true, 1000 + i), 0, 16, 40).empty());
+    EXPECT_FALSE(piece(header(true, 1000 + i), 16, 40, 40).empty());
+  }
+  Octets other = pattern(40);
+  other[3] ^= 1;
+  EXPECT_TRUE(add(header(true, 5), 0, Bytes{other}.first(16), true).empty());
+  EXPECT_EQ(payload_of(add(header(true, 5), 16, Bytes{other}.subspan(16), false)), other);
+  EXPECT_EQ(drops.bad, 0U);
+  EXPECT_EQ(drops.incomplete, 1U);
 }
 
 TEST_F(ReassemblyTest, GivesUpAfterATime) {

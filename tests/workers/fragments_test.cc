@@ -255,9 +255,11 @@ TEST_F(FragmentsTest, of_errors_nobody_is_told) {
   fragment(header(true, wire::kProtoIcmp), error, 0, 1480);
   error[0] = 1;
   fragment(header(false, wire::kProtoIcmpV6), error, 0, 1448);
+  error[0] = wire::kProtoIcmpV6;  // behind destination options
+  fragment(header(false, 60, 2), error, 0, 1448);
   pass(61s);
   EXPECT_TRUE(port.sent.empty());
-  EXPECT_EQ(drops(DropReason::ip_incomplete), 2U);
+  EXPECT_EQ(drops(DropReason::ip_incomplete), 3U);
 }
 
 TEST_F(FragmentsTest, incomplete_ones_count_as_memory) {
@@ -290,17 +292,33 @@ TEST_F(FragmentsOfOthersTest, the_whole_goes_to_its_worker) {
 }
 
 TEST_F(FragmentsOfOthersTest, those_under_way_are_bounded) {
-  for (std::size_t i = 0; i < limits::kHandOvers + 2; ++i) {
+  const std::size_t most = limits::kHandOvers / 60'028;
+  for (std::size_t i = 0; i < most + 2; ++i) {
     fragments(header(true, wire::kProtoUdp, static_cast<std::uint32_t>(i)),
-              udp(true, pattern(2000)));
+              udp(true, pattern(60'000)));
   }
-  EXPECT_EQ(crew.errands.size(), limits::kHandOvers);
+  EXPECT_EQ(crew.errands.size(), most);
   EXPECT_EQ(drops(DropReason::ring_full), 2U);
   taken -= 2;
+  crew.errands.front().second(shard());
   crew.errands.erase(crew.errands.begin());  // one has arrived
-  fragments(header(true, wire::kProtoUdp, 5000), udp(true, pattern(2000)));
-  EXPECT_EQ(crew.errands.size(), limits::kHandOvers);
+  fragments(header(true, wire::kProtoUdp, 5000), udp(true, pattern(60'000)));
+  EXPECT_EQ(crew.errands.size(), most);
   EXPECT_EQ(drops(DropReason::ring_full), 2U);
+}
+
+class FragmentsInLittleMemoryTest : public FragmentsTest {
+ protected:
+  FragmentsInLittleMemoryTest() { options.memory_limit = 1 << 20; }
+};
+
+TEST_F(FragmentsInLittleMemoryTest, a_flood_of_them_leaves_connections_alone) {
+  const Octets d = udp(true, pattern(3000));
+  for (std::uint32_t i = 0; i < 2000; ++i) fragment(header(true, wire::kProtoUdp, i), d, 0, 1480);
+  EXPECT_LE(counters.memory_bytes.get(), (1U << 20) / 2);
+  open();
+  EXPECT_EQ(service.opened, 1);
+  taken += 2000 - drops(DropReason::ip_incomplete);
 }
 
 }  // namespace
