@@ -11,15 +11,16 @@ NOT_CAPABLE, ECT0, CE = 0, 2, 3
 SIZE = 8 << 20
 TCPI_OPT_ECN = 8
 
+# Every tenth: at random there may be none, or the last packet alone.
 MARK_SOME = """
     table ip pollux_mark {
       chain out {
         type filter hook output priority 0;
-        oifname "pollux0" ip ecn ect0 tcp dport 7 numgen random mod 20 == 0 ip ecn set ce
+        oifname "pollux0" ip ecn ect0 tcp dport 7 numgen inc mod 10 == 0 ip ecn set ce
       }
       chain in {
         type filter hook input priority 0;
-        iifname "pollux0" ip ecn ect0 tcp sport 7 numgen random mod 20 == 0 ip ecn set ce
+        iifname "pollux0" ip ecn ect0 tcp sport 7 numgen inc mod 10 == 0 ip ecn set ce
       }
     }"""
 
