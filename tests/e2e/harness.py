@@ -216,6 +216,21 @@ class Lab(Netns):
     def totals(self):
         return self.show("stats")["totals"]
 
+    def kernel_losses(self):
+        """Packets and datagrams that the host's side lost so far: the device's queue, the backlog,
+        a reassembly or a client's receive buffer was full. A datagram may count as several."""
+        text = self.run("cat", "/proc/net/snmp", "/proc/net/snmp6")
+        names = {}
+        rows = [line.split() for line in text.splitlines()]
+        for head, values in zip(rows, rows[1:]):
+            if head[0].endswith(":") and head[0] == values[0] and values[1].lstrip("-").isdigit():
+                names.update({head[0][:-1] + n: int(v) for n, v in zip(head[1:], values[1:])})
+        names.update({row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()})
+        lost = sum(names[n] for n in ("UdpRcvbufErrors", "UdpMemErrors", "Udp6RcvbufErrors",
+                                      "Udp6MemErrors", "IpReasmFails", "Ip6ReasmFails"))
+        [link] = json.loads(self.run("ip", "-s", "-j", "link", "show", "pollux0"))
+        return lost + sum(link["stats64"][way]["dropped"] for way in ("rx", "tx"))
+
     def wait_closed(self, timeout=20):
         """Waits until no connection is open."""
         self.wait_for_connections(0, timeout)

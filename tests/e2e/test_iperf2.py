@@ -74,6 +74,11 @@ class Clients:
         self.assertNotRegex(out, "(?i)error|warning|did not receive", self.last)
         return out
 
+    def assert_lost_on_the_way(self, lost):
+        """Nothing is, unless the machine is busy; and then the host's side says so."""
+        if lost:
+            self.assertLessEqual(lost, self.lab.kernel_losses(), self.last)
+
     def counted(self, name, since):
         return self.lab.totals()[name] - since[name]
 
@@ -169,12 +174,12 @@ class Clients:
                 before = self.lab.totals()
                 out = self.iperf_text("-u -t 1 -b 5M", address)
                 [(octets, jitter_ms, lost, total)] = self.received(out, "Server Report:")
-                self.assertEqual(lost, 0, self.last)
+                self.assert_lost_on_the_way(lost)
                 self.assertGreater(total, 400, self.last)
-                self.assertAlmostEqual(octets / total, 1450 if ":" in address else 1470, delta=15,
-                                       msg=self.last)
-                self.assertLess(jitter_ms, 100, self.last)
-                self.assertEqual(self.counted("datagrams_received", before), total, self.last)
+                self.assertAlmostEqual(octets / (total - lost), 1450 if ":" in address else 1470,
+                                       delta=15, msg=self.last)
+                self.assertLess(jitter_ms, 1000, self.last)
+                self.assertEqual(self.counted("datagrams_received", before), total - lost, self.last)
                 sent = int(re.search(r"Sent (\d+) datagrams", out).group(1))
                 self.assertEqual(sent, total + 1, self.last)  # it counts one that it does not send
 
@@ -182,20 +187,20 @@ class Clients:
         """The report is longer than each of them."""
         out = self.iperf_text("-u -t 1 -b 500K -l 40")
         [(octets, _, lost, total)] = self.received(out, "Server Report:")
-        self.assertEqual(lost, 0, self.last)
+        self.assert_lost_on_the_way(lost)
         self.assertGreater(total, 500, self.last)
-        self.assertAlmostEqual(octets / total, 40, delta=1, msg=self.last)
+        self.assertAlmostEqual(octets / (total - lost), 40, delta=1, msg=self.last)
 
     def test_udp_of_datagrams_longer_than_a_packet(self):
         out = self.iperf_text("-u -t 1 -b 20M -l 8K")
         [(octets, _, lost, total)] = self.received(out, "Server Report:")
-        self.assertEqual(lost, 0, self.last)
+        self.assert_lost_on_the_way(lost)
         self.assertGreater(total, 200, self.last)
-        self.assertAlmostEqual(octets / total, 8192, delta=90, msg=self.last)
+        self.assertAlmostEqual(octets / (total - lost), 8192, delta=90, msg=self.last)
         for words in ("-u -t 1 -b 20M -l 8K -R", "-u -t 1 -b 20M -l 8K --full-duplex"):
             for octets, _, lost, total in self.received(self.iperf_text(words, port=PORT + 1)):
-                self.assertEqual(lost, 0, self.last)
-                self.assertAlmostEqual(octets / total, 8192, delta=90, msg=self.last)
+                self.assert_lost_on_the_way(lost)
+                self.assertAlmostEqual(octets / (total - lost), 8192, delta=90, msg=self.last)
 
     def test_udp_parallel(self):
         out = self.iperf_text("-u -t 1 -b 1M -P 4")
@@ -203,7 +208,7 @@ class Clients:
         self.assertEqual(out.count("Server Report:"), 4, self.last)
         self.assertEqual(len(reports), 4, self.last)
         for _, _, lost, total in reports:
-            self.assertEqual(lost, 0, self.last)
+            self.assert_lost_on_the_way(lost)
             self.assertGreater(total, 50, self.last)
 
     def test_udp_reverse(self):
@@ -211,7 +216,7 @@ class Clients:
             with self.subTest(words=words):
                 out = self.iperf_text(words, port=PORT + 1)
                 _, _, lost, total = self.received(out)[0]
-                self.assertEqual(lost, 0, self.last)
+                self.assert_lost_on_the_way(lost)
                 self.assertGreater(total, 300, self.last)
 
     # -- peers that are no iperf
