@@ -227,10 +227,15 @@ demo() {
 
 PASSED=0
 FAILED=0
+FAILURES=  # the end of what each suite printed that failed
 count() {  # count NAME PASSED FAILED
   PASSED=$((PASSED + $2))
   FAILED=$((FAILED + $3))
   say "$1: $2 passed, $3 failed"
+}
+
+remember_failure() {  # remember_failure NAME FILE
+  FAILURES+="---- $1"$'\n'"$(sed 's/.*\r//' "$2" | grep -v '^$' | tail -n 60 || true)"$'\n'
 }
 
 # Runs a command that prints its own details and ends with `N passed, N failed`.
@@ -240,6 +245,7 @@ run_counted() {
   log=$(mktemp)
   "$@" 2>&1 | tee "$log" || status=$?
   line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -n 1 || true)
+  [[ $status -eq 0 ]] || remember_failure "$name" "$log"
   rm -f "$log"
   if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
     count "$name" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
@@ -261,7 +267,10 @@ run_ctest() {
     failed=${BASH_REMATCH[1]}
     total=${BASH_REMATCH[2]}
   fi
-  [[ $status -eq 0 ]] || sed 's/.*\r//' "$log" | grep -v '^$'
+  if [[ $status -ne 0 ]]; then
+    sed 's/.*\r//' "$log" | grep -v '^$'
+    remember_failure "$name" "$log"
+  fi
   rm -f "$log"
   if [[ $total -eq 0 ]]; then
     count "$name (ran nothing)" 0 1
@@ -281,6 +290,7 @@ run_gtest() {
   passed=${passed:-0} failed=${failed:-0}
   if [[ $status -ne 0 || $passed -eq 0 ]]; then
     tail -n 200 "$log"
+    remember_failure "$name" "$log"
     [[ $failed -gt 0 ]] || failed=1  # crashed, or a sanitizer ended it
   fi
   rm -f "$log"
@@ -354,6 +364,7 @@ run_tests() {
     say "test: $suite"
     "test_$suite"
   done
+  [[ -z $FAILURES ]] || printf '\n==> what failed, once more\n%s' "$FAILURES"
   printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
   [[ $FAILED -eq 0 && $PASSED -gt 0 ]]
 }
