@@ -32,7 +32,7 @@ std::string describe(const Parameters& p) {
 
 ServerControl::ServerControl(Iperf3Service& service, Stream stream)
     : service_(service), stream_(stream), tick_([this](Instant now) { tick(now); }) {
-  unknown_ = service_.unknown_.insert(service_.unknown_.end(), this);
+  spare_ = service_.spare_.insert(service_.spare_.end(), this);
   stream_.set_nodelay(true);
   stream_.set_timer(stream_.now() + kHelloTime);
 }
@@ -88,7 +88,7 @@ bool ServerControl::read_cookie(Stream& s) {
     return false;
   }
   test_ = std::move(test);
-  known();
+  matters();
   service_.add_control(*cookie, *this);
   step_ = Step::parameters;
   s.set_timer(s.now() + kHelloTime);
@@ -340,6 +340,7 @@ void ServerControl::send_results() {
   send(State::display_results);
   step_ = Step::done;
   release(Streams::left);
+  spare_ = service_.spare_.insert(service_.spare_.end(), this);
   stream_.set_timer(stream_.now() + kResultsTime);
 }
 
@@ -362,13 +363,13 @@ std::string ServerControl::output(double elapsed) const {
 // --- ends
 
 void ServerControl::make_room() {
-  known();
+  matters();
   step_ = Step::done;
   stream_.abort();
 }
 
-void ServerControl::known() {
-  if (unknown_) service_.unknown_.erase(*std::exchange(unknown_, std::nullopt));
+void ServerControl::matters() {
+  if (spare_) service_.spare_.erase(*std::exchange(spare_, std::nullopt));
 }
 
 void ServerControl::on_timer(Stream& s) {
@@ -419,7 +420,8 @@ void ServerControl::deny(const std::string& why) {
 
 /// Whatever it was, it is over: our FIN, and a while for the client's.
 void ServerControl::end(Streams streams) {
-  known();
+  matters();
+  spare_ = service_.spare_.insert(service_.spare_.begin(), this);  // nothing depends on it
   if (step_ != Step::done) release(streams);
   step_ = Step::done;
   discard_input(stream_);

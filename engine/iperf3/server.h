@@ -25,7 +25,7 @@ class ServerControl final : public Party {
   static constexpr Duration kLinger = 5s;        ///< for its FIN after ours
 
   ServerControl(Iperf3Service& service, Stream stream);
-  ~ServerControl() override { known(); }
+  ~ServerControl() override { matters(); }
 
   void on_readable(Stream& s) override;
   void on_writable(Stream&) override { flush(); }
@@ -37,9 +37,9 @@ class ServerControl final : public Party {
   /// A stream's counters are final.
   void on_finished();
   bool controls(const TestPtr& test) const { return test_ == test; }
-  /// It is one of the unknown no more.
-  void known();
-  /// One that has not said who it is ends at once, for another.
+  /// It has a test: it is one of the spare ones no more.
+  void matters();
+  /// One of the spare ones ends at once, for another.
   void make_room();
   /// The daemon ends.
   void terminate();
@@ -100,7 +100,7 @@ class ServerControl final : public Party {
   std::uint64_t last_received_ = 0;
   std::uint64_t intervals_ = 0;
   std::string unsent_;
-  std::optional<std::list<ServerControl*>::iterator> unknown_;  ///< its place in the service's list
+  std::optional<std::list<ServerControl*>::iterator> spare_;  ///< its place in the service's list
   bool omitting_ = false;
   std::size_t unfinished_ = 0;  ///< streams whose last word is out
   std::string congestion_;

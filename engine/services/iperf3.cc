@@ -41,10 +41,11 @@ void Iperf3Service::post(std::size_t worker, std::function<void(Iperf3Service&)>
 }
 
 void Iperf3Service::on_open(Stream& s) {
-  // A client says who it is within a round trip: who keeps silent longest makes room.
-  if (unknown_.size() >= kMaxUnknown) {
-    complain(s.remote(), "comes, and the oldest connection that says nothing is reset: too many");
-    unknown_.front()->make_room();
+  // A client says who it is, and closes when told that it is over, within a round trip: who does
+  // not makes room.
+  if (spare_.size() >= kMaxSpare) {
+    complain(s.remote(), "comes, and the oldest connection without a test is reset: too many");
+    spare_.front()->make_room();
   }
   s.attach(std::make_unique<ServerControl>(*this, s));
 }

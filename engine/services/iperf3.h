@@ -50,7 +50,7 @@ class Iperf3Service final : public iperf3::PartyService {
   void forget(const FlowKey& flow) { datagram_streams_.erase(flow); }
 
  private:
-  static constexpr std::size_t kMaxUnknown = 1024;  ///< connections that have not said who they are
+  static constexpr std::size_t kMaxSpare = 1024;  ///< connections without a test
 
   std::optional<DropReason> greet(const Datagram& d);
   void tell_complete(const iperf3::Registry::Joined& joined);
@@ -65,7 +65,9 @@ class Iperf3Service final : public iperf3::PartyService {
   std::unordered_map<std::string, iperf3::ServerControl*> controls_;
   /// At most as many as the streams of all tests: only those are let in.
   std::unordered_map<FlowKey, std::unique_ptr<iperf3::UdpStream>, FlowHash> datagram_streams_;
-  std::list<iperf3::ServerControl*> unknown_;  ///< the one that came first in front
+  /// Without a test, not yet or no more. The front one goes first: what was refused, then the
+  /// oldest.
+  std::list<iperf3::ServerControl*> spare_;
   TokenBucket complaints_{5, 20};
 };
 

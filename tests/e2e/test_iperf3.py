@@ -422,21 +422,35 @@ class Wrong(Checks):
         self.assertLess(self.lab.log().count("said nothing"), 200)
         self.still_well()
 
-    def test_more_silent_clients_than_are_kept(self):
-        """The oldest of them make room, so that a client that speaks is served."""
+    def beside_five_thousand(self, say):
+        """The oldest of those without a test make room, so that one who has something to say is served."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
-        silent = []
+        others = []
         try:
-            silent = [self.lab.connect(PORT) for _ in range(5000)]
+            for _ in range(5000):
+                others.append(self.lab.connect(PORT))
+                say(others[-1])
             self.assertLess(self.lab.totals()["connections_open"], 2 * 1024 + 100)
-            self.check(run(self.lab, "-t 1"), "-t 1 beside five thousand silent clients")
+            self.check(run(self.lab, "-t 1"), "-t 1 beside five thousand")
         finally:
-            for s in silent:
+            for s in others:
                 s.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         self.lab.wait_closed()
         self.still_well()
+
+    def test_more_silent_clients_than_are_kept(self):
+        self.beside_five_thousand(lambda s: None)
+
+    def test_more_clients_that_do_not_go_than_are_kept(self):
+        """Denied or refused, and they do not close: as many as those that say nothing."""
+        bad = b"A" * 37
+        long = struct.pack(">I", 1 << 20)
+        with self.subTest("no cookie"):
+            self.beside_five_thousand(lambda s: s.sendall(bad))
+        with self.subTest("parameters too long"):
+            self.beside_five_thousand(lambda s: s.sendall(cookie() + long))
 
     def test_a_client_has_a_share(self):
         clients = [Client(self.lab, port=5203, params=TCP) for _ in range(2)]
