@@ -79,6 +79,7 @@ void Runtime::make_lane(std::size_t i) {
   o.memory_limit /= lanes_.size();
   o.crew = this;
   o.worker = i;
+  o.workers = lanes_.size();
   o.worker_of = [table = Indirection(lanes_.size())](std::uint32_t h) { return table.worker(h); };
   TunQueue& queue = device_->queue(static_cast<unsigned>(i % device_->queues()));
   lane.shard = std::make_unique<Shard>(o, queue, lane.counters, monotonic_now());

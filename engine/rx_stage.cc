@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "engine/flow_view.h"
+#include "workers/flow_view.h"
 
 namespace pollux {
 namespace {

@@ -13,7 +13,7 @@ LIBRARIES = [f"build/release/{layer}/libpollux_{layer}.a" for layer in ("proto",
 
 # What of engine/ sees packets; of proto/ and workers/ everything counts. The rest of the runtime is
 # the control thread's.
-ENGINE_OBJECTS = {"rx_stage", "flow_view", "tun", "event_sleeper", "chargen", "discard", "echo",
+ENGINE_OBJECTS = {"rx_stage", "tun", "event_sleeper", "chargen", "discard", "echo",
                   "http", "http_content", "http_conversation", "http_files", "http_listing",
                   "http_pages", "http_parser",
                   "frame_echo", "iperf2", "iperf2_flows", "iperf2_senders", "iperf2_wire", "pingpong"}

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "workers/crew.h"
+#include "workers/flow_view.h"
 #include "workers/shard.h"
 
 namespace pollux {
@@ -34,37 +35,28 @@ class WholePacket final : public Buffer, private Recycler {
   ip::Reassembler::Octets octets_;
 };
 
-/// On its way to another shard, and counted as long.
+/// On its way to another shard, and counted as long. There are no more than slots in a ring.
 struct HandOver {
+  static std::size_t cost_of(const ip::Reassembler::Octets& o) {
+    return std::max(o.size(), limits::kHandOvers / limits::kRingSlots);
+  }
   HandOver(ip::Reassembler::Octets o, std::shared_ptr<HandOvers> n)
       : octets(std::move(o)), all(std::move(n)) {
-    all->octets.fetch_add(octets.size(), std::memory_order_relaxed);
+    all->octets.fetch_add(cost, std::memory_order_relaxed);
   }
   HandOver(const HandOver&) = delete;
   HandOver& operator=(const HandOver&) = delete;
-  ~HandOver() { all->octets.fetch_sub(size, std::memory_order_relaxed); }
+  ~HandOver() { all->octets.fetch_sub(cost, std::memory_order_relaxed); }
   ip::Reassembler::Octets octets;
   std::shared_ptr<HandOvers> all;
-  const std::size_t size = octets.size();
+  const std::size_t cost = cost_of(octets);
 };
 
-/// About a first fragment: of errors nobody is told (RFC 1122 3.2.2), nor of what hides behind
-/// extension headers and may be one.
+/// About a first fragment. Of errors nobody is told (RFC 1122 3.2.2), nor of redirects (RFC 4443
+/// 2.4) or of what hides behind extension headers: of ICMP it is pings only.
 bool may_be_told(std::uint8_t protocol, Bytes first) {
-  const bool transport = protocol == wire::kProtoTcp || protocol == wire::kProtoUdp;
-  const bool icmp = protocol == wire::kProtoIcmp || protocol == wire::kProtoIcmpV6;
-  return transport || (icmp && !icmp::is_error(protocol, first));
-}
-
-/// As the RX stage would have it; nullopt: it has no ports.
-std::optional<std::uint32_t> hash_of(const HashKey& secret, Bytes whole) {
-  const auto parsed = wire::parse_ip(whole, false);
-  const auto& h = std::get<wire::IpHeader>(parsed);  // the reassembler has looked
-  FlowKey flow{.local = {h.dst, 0}, .remote = {h.src, 0}};
-  if (h.protocol != wire::kProtoTcp && h.protocol != wire::kProtoUdp) return std::nullopt;
-  flow.remote.port = load_be16(&whole[h.header_size]);
-  flow.local.port = load_be16(&whole[h.header_size + std::size_t{2}]);
-  return flow_hash(secret, flow);
+  return protocol == wire::kProtoTcp || protocol == wire::kProtoUdp ||
+         icmp::is_echo(protocol, first);
 }
 
 }  // namespace
@@ -74,12 +66,12 @@ std::optional<std::uint32_t> hash_of(const HashKey& secret, Bytes whole) {
   account_for_fragments();
   if (whole.empty()) return;
   counters_.packets_reassembled.add();
-  const auto hash = hash_of(options_.secret, whole);
-  // What has no ports is at home where its addresses lead, here.
-  if (!hash || options_.crew == nullptr || options_.owns(*hash)) {
-    return on_whole(hash.value_or(0), std::move(whole));
-  }
-  hand_over(options_.worker_of(*hash), *hash, std::move(whole));
+  // As the RX stage would have it.
+  const FlowView flow = view_flow(whole);
+  const std::uint32_t hash = flow_hash(options_.secret, flow.key);
+  const std::uint32_t name = flow.transport ? hash : 0;
+  if (options_.crew == nullptr || options_.owns(hash)) return on_whole(name, std::move(whole));
+  hand_over(options_.worker_of(hash), name, std::move(whole));
 }
 
 void Shard::account_for_fragments() {
@@ -93,7 +85,8 @@ void Shard::account_for_fragments() {
 [[gnu::noinline, gnu::cold]] void Shard::hand_over(std::size_t worker, std::uint32_t hash,
                                                    ip::Reassembler::Octets whole) {
   if (!hand_overs_) hand_overs_ = std::make_shared<HandOvers>();
-  if (hand_overs_->octets.load(std::memory_order_relaxed) + whole.size() > limits::kHandOvers) {
+  const std::size_t under_way = hand_overs_->octets.load(std::memory_order_relaxed);
+  if (under_way + HandOver::cost_of(whole) > limits::kHandOvers) {
     return drop(DropReason::ring_full);
   }
   auto parcel = std::make_shared<HandOver>(std::move(whole), hand_overs_);
@@ -131,6 +124,15 @@ void Shard::expire_fragments() {
   }
 }
 
+/// Not to be guessed, and none of another destination's can be told from it (RFC 7739 5.3). Each
+/// time another one; of all workers together, too: each has its own residue.
+std::uint32_t Shard::next_fragment_id(const wire::IpHeader& ip) {
+  const FlowKey between{.local = {ip.src, 0}, .remote = {ip.dst, 0}};
+  const std::uint64_t prf = flow_prf(options_.secret, between, kFragmentPurpose);
+  const std::uint32_t sent = fragmented_[(prf >> 32U) % fragmented_.size()]++;
+  return static_cast<std::uint32_t>(prf + sent * options_.workers + options_.worker);
+}
+
 /// `parts[0]` begins with the IP header of `ip`, as if it were one packet, and all is filled in.
 [[gnu::cold]] bool Shard::send_fragments(wire::IpHeader ip, std::span<const Bytes> parts) {
   const bool v4 = ip.is_v4();
@@ -139,15 +141,10 @@ void Shard::expire_fragments() {
   std::size_t left = 0;
   for (const Bytes part : parts) left += part.size();
   left -= wire::ip_header_size(v4);
-  // Not to be guessed (RFC 7739), and another one each time.
-  const FlowKey between{.local = {ip.src, 0}, .remote = {ip.dst, 0}};
-  ip.id = static_cast<std::uint32_t>(
-              flow_prf(options_.secret, between, kFragmentPurpose + (options_.worker << 8))) +
-          next_fragmented_++;
+  ip.id = next_fragment_id(ip);
   Bytes rest = parts[0].subspan(wire::ip_header_size(v4));
   parts = parts.subspan(1);
   std::size_t offset = 0;
-  counters_.packets_fragmented.add();
   while (left > 0) {
     const std::size_t n = std::min(left, most);
     left -= n;
@@ -172,6 +169,7 @@ void Shard::expire_fragments() {
                       .v4 = v4};
     if (!send(tx, header + n)) return false;  // the others would be of no use
   }
+  counters_.packets_fragmented.add();
   return true;
 }
 

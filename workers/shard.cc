@@ -91,7 +91,7 @@ void Shard::deliver(const wire::IpHeader& ip, const RxPacket& packet) {
 
 bool Shard::is_ours(const IpAddr& a) const {
   return std::any_of(options_.addresses.begin(), options_.addresses.end(),
-                     [&](const Prefix& p) { return p.contains(a); });
+                     [&](const Prefix& p) { return p.contains(a) && !p.is_group(a); });
 }
 
 /// LAND and smurf end here: an address of ours, or one that can never send (RFC 1122 3.2.1.3). A
@@ -269,6 +269,8 @@ void Shard::answer_echo(const wire::IpHeader& ip, const icmp::EchoRequest& echo,
   reply.src = ip.dst;
   reply.dst = ip.src;
   reply.protocol = ip.protocol;
+  reply.hop_limit = options_.hop_limit;
+  reply.tos = ip.tos & ~kEcnMask;  // as asked (RFC 1122 3.2.2.6), and ECN is for transports
   const std::size_t n = wire::emit_ip(reply, message.size(), head);
   head[n] = echo.reply_type;
   head[n + 1] = 0;

@@ -56,6 +56,7 @@ struct ShardOptions {
   std::size_t max_time_wait = limits::kTimeWait;
   std::uint8_t hop_limit = 64;  ///< of all packets sent (MUST-49)
   std::size_t worker = 0;       ///< which of the crew this shard's is
+  std::size_t workers = 1;      ///< of the crew
   Crew* crew = nullptr;         ///< nullptr: there is no other worker
   /// Which worker the packets of a flow with this hash come to; none: this one.
   std::function<std::size_t(std::uint32_t)> worker_of;
@@ -289,6 +290,7 @@ class alignas(kSharedLine) Shard {
   void on_whole(std::uint32_t hash, ip::Reassembler::Octets whole);
   void expire_fragments();
   bool is_too_long(std::size_t packet) const { return packet > port_.caps().mtu; }
+  std::uint32_t next_fragment_id(const wire::IpHeader& ip);
   bool send_fragments(wire::IpHeader ip, std::span<const Bytes> parts);
 
   // handshake.cc: LISTEN and SYN-RECEIVED
@@ -389,11 +391,11 @@ class alignas(kSharedLine) Shard {
   std::size_t fast_opens_ = 0;            ///< connections in SYN-RECEIVED
   std::deque<Instant> fast_opens_reset_;  ///< when those that a RST ended no longer count
   std::uint64_t next_id_ = 1;
-  std::uint32_t next_fragmented_ = 0;
-  std::uint64_t bookkeeping_ = 0;  ///< of all connections
-  Instant burst_since_{};          ///< since when ACKs are held
-  Instant cookies_until_{};        ///< cookies sent before are good until then
-  bool records_moved_ = false;     ///< half-open or TIME-WAIT records came or went in this turn
+  std::array<std::uint32_t, 256> fragmented_{};  ///< datagrams, by the hash of both addresses
+  std::uint64_t bookkeeping_ = 0;                ///< of all connections
+  Instant burst_since_{};                        ///< since when ACKs are held
+  Instant cookies_until_{};                      ///< cookies sent before are good until then
+  bool records_moved_ = false;  ///< half-open or TIME-WAIT records came or went in this turn
   bool draining_ = false;
   bool memory_short_ = false;
   tcp::SegmentOut out_;

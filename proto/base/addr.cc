@@ -182,6 +182,11 @@ bool Prefix::contains(const IpAddr& a) const {
   return high == 0 && low >> (128U - bits) == 0;
 }
 
+bool Prefix::is_group(const IpAddr& a) const {
+  if (a.is_multicast_or_broadcast()) return true;
+  return a.is_v4() && length < 31 && (a.v4_value() | ~(0xffff'ffffU >> length)) == 0xffff'ffff;
+}
+
 std::optional<Prefix> Prefix::parse(std::string_view text) {
   const std::size_t slash = text.find('/');
   const auto addr = IpAddr::parse(text.substr(0, slash));

@@ -89,6 +89,9 @@ struct Prefix {
   std::uint8_t length = 0;
   bool contains(const IpAddr& a) const;
   bool is_host() const { return length == (addr.is_v4() ? 32 : 128); }  ///< one address
+  /// Whether `a` in here is not one host but a group: multicast, or the broadcast address of this
+  /// network, all ones (RFC 922). A network of two addresses has none (RFC 3021).
+  bool is_group(const IpAddr& a) const;
   /// Parses "198.18.0.0/16" or a bare address (a host prefix).
   static std::optional<Prefix> parse(std::string_view text);
   std::string to_string() const;

@@ -156,6 +156,13 @@ bool is_error(std::uint8_t protocol, Bytes message) {
          (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
 }
 
+bool is_echo(std::uint8_t protocol, Bytes message) {
+  if (message.empty()) return false;
+  const std::uint8_t type = message[0];
+  if (protocol == wire::kProtoIcmpV6) return type == kEchoV6 || type == kEchoReplyV6;
+  return protocol == wire::kProtoIcmp && (type == kEchoV4 || type == kEchoReplyV4);
+}
+
 std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,
                                                               Bytes message, bool verify_checksum) {
   if (message.size() < kHeaderSize) return DropReason::icmp_malformed;

@@ -50,6 +50,9 @@ void emit_echo_request(bool v4, std::uint16_t id, std::uint16_t sequence, Mutabl
 /// 128 (RFC 4443 2.1). About those no error is sent (RFC 1122 3.2.2).
 bool is_error(std::uint8_t protocol, Bytes message);
 
+/// True when `message` is an echo request or reply.
+bool is_echo(std::uint8_t protocol, Bytes message);
+
 /// Judges a message. `message` is the IP payload. Source Quench, redirects and other answers are
 /// icmp_ignored; wrong checksum or truncation is icmp_malformed.
 std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,

@@ -45,35 +45,56 @@ Reassembler::Octets Reassembler::add(Instant now, const wire::IpHeader& h, Bytes
     ++drops_.bad;
     return {};
   }
-  Entry& e = find_or_begin(now, h, payload.size());
-  if (e.dead || !insert(e, h, payload)) {
+  const Key key = key_of(h);
+  Entry* e = find(key);
+  const bool unwanted = e != nullptr && e->dead;
+  if (!unwanted && !make_room(payload.size() + kPieceCost + (e == nullptr ? kEntryCost : 0), e)) {
+    ++drops_.incomplete;
+    return {};
+  }
+  if (e == nullptr) e = &begin(now, key);
+  if (unwanted || !insert(*e, h, payload)) {
     ++drops_.bad;
     return {};
   }
-  if (e.size == 0 || e.received != e.size) return {};
-  Octets whole = join(e);
+  if (e->size == 0 || e->received != e->size) return {};
+  Octets whole = join(*e);
   if (whole.empty()) {
-    kill(e);
+    kill(*e);
     return {};
   }
-  remove(of_family(h.is_v4()), index_.at(e.key));
+  remove(of_family(h.is_v4()), index_.at(key));
   return whole;
 }
 
-Reassembler::Entry& Reassembler::find_or_begin(Instant now, const wire::IpHeader& h,
-                                               std::size_t octets) {
-  const Key key{h.src, h.dst, h.id, h.is_v4() ? h.protocol : std::uint8_t{0}};
-  make_room(octets + kPieceCost + kEntryCost);
-  Entries& list = of_family(h.is_v4());
-  if (const auto at = index_.find(key); at != index_.end()) {
-    if (!h.is_v4() || begun_ - at->second->number <= limits_.distance_v4) return *at->second;
-    drops_.incomplete += at->second->pieces.size();
-    remove(list, at->second);
-  }
+Reassembler::Key Reassembler::key_of(const wire::IpHeader& h) const {
+  return {h.src, h.dst, h.id, h.is_v4() ? h.protocol : std::uint8_t{0}};
+}
+
+/// Who shares a count with others only has his unfinished datagrams given up sooner.
+std::uint32_t& Reassembler::begun_between(const Key& key) {
+  Key between = key;
+  between.id = 0;
+  return begun_v4_[index_.hash_function()(between) % begun_v4_.size()];
+}
+
+/// The datagram that a fragment belongs to, if some of it is here already.
+Reassembler::Entry* Reassembler::find(const Key& key) {
+  const auto at = index_.find(key);
+  if (at == index_.end()) return nullptr;
+  Entry& e = *at->second;
+  if (!key.src.is_v4() || begun_between(key) - e.number <= limits_.distance_v4) return &e;
+  drops_.incomplete += e.pieces.size();
+  remove(of_family(true), at->second);
+  return nullptr;
+}
+
+Reassembler::Entry& Reassembler::begin(Instant now, const Key& key) {
+  Entries& list = of_family(key.src.is_v4());
   Entry& e = list.emplace_back();
   e.key = key;
   e.since = now;
-  e.number = begun_++;
+  if (key.src.is_v4()) e.number = begun_between(key)++;
   e.cost = kEntryCost;
   bytes_ += e.cost;
   index_.emplace(key, std::prev(list.end()));
@@ -159,15 +180,24 @@ Instant Reassembler::next_deadline() const {
   return next;
 }
 
-/// What is whole stays for microseconds only: who floods with pieces throws out his own.
-void Reassembler::make_room(std::size_t octets) {
-  while (bytes_ != 0 && bytes_ + octets > limits_.octets) {
-    Entries& v4 = entries_[0];
-    Entries& v6 = entries_[1];
-    Entries& list = v6.empty() || (!v4.empty() && v4.front().number < v6.front().number) ? v4 : v6;
-    drops_.incomplete += list.front().pieces.size();
-    remove(list, list.begin());
+/// What is whole stays for microseconds only: who floods with pieces throws out his own. False when
+/// there is nothing left to throw out but `keep`.
+bool Reassembler::make_room(std::size_t octets, const Entry* keep) {
+  while (bytes_ + octets > limits_.octets) {
+    Entries* from = nullptr;
+    Entries::iterator oldest;
+    for (Entries& list : entries_) {
+      auto at = list.begin();
+      if (at != list.end() && &*at == keep) ++at;
+      if (at == list.end() || (from != nullptr && oldest->since <= at->since)) continue;
+      from = &list;
+      oldest = at;
+    }
+    if (from == nullptr) return false;
+    drops_.incomplete += oldest->pieces.size();
+    remove(*from, oldest);
   }
+  return true;
 }
 
 /// RFC 5722 4: nothing of it is used, nor what still comes.
@@ -175,7 +205,7 @@ void Reassembler::kill(Entry& e) {
   drops_.bad += e.pieces.size();
   bytes_ -= e.cost - kEntryCost;
   e.cost = kEntryCost;
-  e.pieces = {};
+  std::vector<Piece>().swap(e.pieces);  // its memory, too
   e.dead = true;
 }
 

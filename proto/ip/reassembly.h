@@ -21,7 +21,8 @@ namespace pollux::ip {
 struct ReassemblyLimits {
   std::size_t octets = 4U << 20U;  ///< of all incomplete datagrams, bookkeeping included
   std::size_t fragments = 64;      ///< of one datagram
-  /// Datagrams begun since, after which a number of IPv4 is another one's: there are only 65,536.
+  /// Datagrams begun since between the same two, after which a number of IPv4 is another one's:
+  /// there are only 65,536.
   std::size_t distance_v4 = 512;
   Duration time_v4 = 30s;  ///< from the first fragment that came
   Duration time_v6 = 60s;  ///< RFC 8200 4.5
@@ -79,7 +80,7 @@ class Reassembler {
   struct Entry {
     Key key;
     Instant since;
-    std::uint64_t number = 0;   ///< the lower, the older
+    std::uint32_t number = 0;   ///< of those begun between the same two; IPv4 only
     wire::IpHeader first;       ///< header of the fragment with offset 0, once it is there
     std::vector<Piece> pieces;  ///< by offset, none overlaps
     std::size_t size = 0;       ///< of the payload; 0 until the last fragment is there
@@ -94,17 +95,20 @@ class Reassembler {
   Duration time_of(std::size_t family) const {
     return family == 0 ? limits_.time_v4 : limits_.time_v6;
   }
-  Entry& find_or_begin(Instant now, const wire::IpHeader& h, std::size_t octets);
+  Key key_of(const wire::IpHeader& h) const;
+  std::uint32_t& begun_between(const Key& key);
+  Entry* find(const Key& key);
+  Entry& begin(Instant now, const Key& key);
   bool insert(Entry& e, const wire::IpHeader& h, Bytes payload);
   Octets join(Entry& e) const;
-  void make_room(std::size_t octets);
+  bool make_room(std::size_t octets, const Entry* keep);
   void kill(Entry& e);
   void remove(Entries& list, Entries::iterator at);
 
   ReassemblyLimits limits_;
   std::array<Entries, 2> entries_;  ///< by family, the oldest first
   std::unordered_map<Key, Entries::iterator, KeyHash> index_;
-  std::uint64_t begun_ = 0;
+  std::array<std::uint32_t, 256> begun_v4_{};  ///< by the hash of addresses and protocol
   std::size_t bytes_ = 0;
   Drops drops_;
 };

@@ -11,8 +11,8 @@
 #include <string>
 #include <thread>
 
-#include "engine/flow_view.h"
 #include "proto/wire/ip.h"
+#include "workers/flow_view.h"
 
 namespace pollux {
 namespace {

@@ -163,6 +163,33 @@ TEST(Prefix, ContainsItsAddressesOnly) {
   }
 }
 
+TEST(Prefix, TellsGroupsFromHosts) {
+  const struct {
+    const char* prefix;
+    const char* address;
+    bool group;
+  } cases[] = {
+      {"198.18.0.0/24", "198.18.0.255", true},
+      {"198.18.0.0/24", "198.18.0.254", false},
+      {"198.18.0.0/24", "198.18.0.0", false},
+      {"198.18.0.0/16", "198.18.0.255", false},
+      {"198.18.0.0/16", "198.18.255.255", true},
+      {"198.18.0.0/30", "198.18.0.3", true},
+      {"198.18.0.2/31", "198.18.0.3", false},
+      {"198.18.0.3", "198.18.0.3", false},
+      {"0.0.0.0/0", "255.255.255.255", true},
+      {"0.0.0.0/0", "224.0.0.1", true},
+      {"0.0.0.0/0", "10.0.0.255", false},
+      {"2001:2::/120", "2001:2::ff", false},
+      {"ff00::/8", "ff02::1", true},
+      {"224.0.0.1", "224.0.0.1", true},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(Prefix::parse(c.prefix)->is_group(*IpAddr::parse(c.address)), c.group)
+        << c.address << " in " << c.prefix;
+  }
+}
+
 TEST(Prefix, ParsesStrictlyAndPrintsBack) {
   for (const char* text : {"", "/8", "1.2.3.4/", "1.2.3.4/33", "1.2.3.4/-1", "1.2.3.4/08",
                            "1.2.3.4/8/8", "::/129", "::/1000", "1.2.3.4/ 8"}) {

@@ -2,6 +2,8 @@
 // pieces, each piece counts once, and what belongs to another worker goes there.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "proto/ip/reassembly.h"
 #include "proto/wire/udp.h"
 #include "tests/workers/shard_fixture.h"
@@ -44,6 +46,7 @@ Octets pattern(std::size_t n) {
 
 class FragmentsTest : public ShardTest {
  protected:
+  FragmentsTest() { options.hop_limit = 33; }
   void SetUp() override { shard().listen({{}, kUdpPort}, true, taker); }
   void TearDown() override { taker.kept.clear(); }
 
@@ -83,6 +86,20 @@ class FragmentsTest : public ShardTest {
       ++taken;
     }
   }
+  /// An echo request with `n` octets of data.
+  static Octets ping(bool v4, std::size_t n) {
+    Octets echo{static_cast<std::uint8_t>(v4 ? 8 : 128), 0, 0, 0, 0, 1, 0, 2};
+    const Octets data = pattern(n);
+    echo.insert(echo.end(), data.begin(), data.end());
+    wire::ChecksumSum sum;
+    if (!v4) {
+      wire::add_pseudo_header(sum, kThere6, kHere6, wire::kProtoIcmpV6,
+                              static_cast<std::uint32_t>(echo.size()));
+    }
+    sum.add(echo);
+    store_be16(&echo[2], sum.checksum());
+    return echo;
+  }
   /// What was sent, put together: the whole packet. Every piece fits the MTU.
   Octets sent_whole() {
     ip::Reassembler r({3, 4});
@@ -91,6 +108,7 @@ class FragmentsTest : public ShardTest {
       EXPECT_TRUE(whole.empty());
       EXPECT_LE(s.octets.size(), 1500U);
       EXPECT_TRUE(s.ip.is_fragment());
+      EXPECT_EQ(s.ip.hop_limit, 33);
       EXPECT_EQ(s.segment_size, 0);
       whole = r.add(now, s.ip, s.payload);
     }
@@ -143,24 +161,18 @@ TEST_F(FragmentsTest, a_segment_arrives_whole) {
 
 TEST_F(FragmentsTest, a_long_ping_is_answered) {
   for (const bool v4 : {true, false}) {
-    Octets echo{static_cast<std::uint8_t>(v4 ? 8 : 128), 0, 0, 0, 0, 1, 0, 2};
-    const Octets data = pattern(8000);
-    echo.insert(echo.end(), data.begin(), data.end());
+    const Octets echo = ping(v4, 8000);
     const std::uint8_t protocol = v4 ? wire::kProtoIcmp : wire::kProtoIcmpV6;
-    wire::ChecksumSum sum;
-    if (!v4) {
-      wire::add_pseudo_header(sum, kThere6, kHere6, protocol,
-                              static_cast<std::uint32_t>(echo.size()));
-    }
-    sum.add(echo);
-    store_be16(&echo[2], sum.checksum());
-    fragments(header(v4, protocol), echo);
+    wire::IpHeader h = header(v4, protocol);
+    h.tos = 0xb9;  // DSCP 46, ECT(1)
+    fragments(h, echo);
     ASSERT_EQ(port.sent.size(), 6U);
+    for (const Sent& s : port.sent) EXPECT_EQ(s.ip.tos, 0xb8);
     const Octets answer = sent_whole();
     ASSERT_EQ(answer.size(), wire::ip_header_size(v4) + echo.size());
     const Bytes message = Bytes{answer}.subspan(wire::ip_header_size(v4));
     EXPECT_EQ(message[0], v4 ? 0 : 129);
-    EXPECT_TRUE(std::ranges::equal(message.subspan(8), data));
+    EXPECT_TRUE(std::ranges::equal(message.subspan(8), Bytes{echo}.subspan(8)));
     wire::ChecksumSum check;
     if (!v4)
       wire::add_pseudo_header(check, kHere6, kThere6, protocol,
@@ -168,6 +180,36 @@ TEST_F(FragmentsTest, a_long_ping_is_answered) {
     check.add(message);
     EXPECT_EQ(check.fold(), 0xffff);
   }
+}
+
+TEST_F(FragmentsTest, a_ping_is_answered_with_its_dscp) {
+  for (const bool v4 : {true, false}) {
+    const Octets echo = ping(v4, 56);
+    wire::IpHeader h = header(v4, v4 ? wire::kProtoIcmp : wire::kProtoIcmpV6);
+    h.tos = 0xb9;
+    Octets p(wire::ip_header_size(v4));
+    wire::emit_ip(h, echo.size(), p);
+    p.insert(p.end(), echo.begin(), echo.end());
+    packet(p);
+    ++taken;
+    ASSERT_EQ(port.sent.size(), 1U);
+    EXPECT_EQ(port.sent[0].ip.tos, 0xb8);
+    EXPECT_EQ(port.sent[0].ip.hop_limit, 33);
+    port.sent.clear();
+  }
+}
+
+TEST_F(FragmentsTest, what_is_limited_of_pings_are_the_pieces) {
+  const Octets echo = ping(true, 60'000);
+  std::size_t answered = 0;
+  for (std::uint32_t id = 0; drops(DropReason::icmp_rate_limited) == 0; ++id) {
+    fragments(header(true, wire::kProtoIcmp, id), echo);
+    ASSERT_LT(++answered, 100U);
+  }
+  EXPECT_EQ(port.sent.size() % 41, 0U) << "an answer goes whole or not at all";
+  EXPECT_LE(port.sent.size(), 2001U);
+  EXPECT_GT(port.sent.size(), 1800U);
+  --taken;  // the last one was dropped
 }
 
 TEST_F(FragmentsTest, a_long_datagram_leaves_in_pieces) {
@@ -192,6 +234,34 @@ TEST_F(FragmentsTest, a_long_datagram_leaves_in_pieces) {
     }
   }
   EXPECT_EQ(counters.datagrams_sent.get(), 6U);
+  EXPECT_EQ(counters.packets_fragmented.get(), 6U);
+}
+
+TEST_F(FragmentsTest, numbers_are_never_those_of_another_worker) {
+  options.workers = 3;
+  std::set<std::uint32_t> seen;
+  for (std::size_t worker = 0; worker < 3; ++worker) {
+    options.worker = worker;
+    Shard one(options, port, counters, now);
+    for (std::size_t i = 0; i < 100; ++i) {
+      port.sent.clear();
+      ASSERT_TRUE(
+          one.send_datagram({.local = {kHere, 5}, .remote = {kThere, 4000}}, pattern(2000)));
+      EXPECT_TRUE(seen.insert(port.sent[0].ip.id).second);
+    }
+  }
+}
+
+TEST_F(FragmentsTest, numbers_do_not_tell_how_many_go_elsewhere) {
+  const auto id_of_one_to = [this](const IpAddr& there) {
+    port.sent.clear();
+    EXPECT_TRUE(shard().send_datagram({.local = {kHere, 5}, .remote = {there, 4}}, pattern(2000)));
+    return port.sent[0].ip.id;
+  };
+  const std::uint32_t first = id_of_one_to(kThere);
+  for (int i = 0; i < 10; ++i) id_of_one_to(*IpAddr::parse("198.18.0.9"));
+  const std::uint32_t second = id_of_one_to(kThere);
+  EXPECT_EQ((second - first) & 0xffff, 1U);
 }
 
 TEST_F(FragmentsTest, several_long_datagrams_go_each_for_itself) {
@@ -210,6 +280,13 @@ TEST_F(FragmentsTest, a_device_that_refuses_a_piece_gets_no_more) {
   EXPECT_FALSE(shard().send_datagram(flow, pattern(8000)));
   EXPECT_EQ(drops(DropReason::tx_error), 1U);
   EXPECT_EQ(counters.datagrams_sent.get(), 0U);
+  port.refuse = false;
+  port.room = 3;
+  EXPECT_FALSE(shard().send_datagram(flow, pattern(8000)));
+  EXPECT_EQ(port.sent.size(), 3U);
+  EXPECT_EQ(drops(DropReason::tx_error), 2U);
+  EXPECT_EQ(counters.datagrams_sent.get(), 0U);
+  EXPECT_EQ(counters.packets_fragmented.get(), 0U);
 }
 
 TEST_F(FragmentsTest, the_sender_is_told_when_the_time_is_over) {
@@ -257,9 +334,22 @@ TEST_F(FragmentsTest, of_errors_nobody_is_told) {
   fragment(header(false, wire::kProtoIcmpV6), error, 0, 1448);
   error[0] = wire::kProtoIcmpV6;  // behind destination options
   fragment(header(false, 60, 2), error, 0, 1448);
+  std::uint32_t id = 3;
+  for (const std::uint8_t type : {130, 133, 134, 137}) {  // redirect is the last
+    error[0] = type;
+    fragment(header(false, wire::kProtoIcmpV6, id++), error, 0, 1448);
+  }
   pass(61s);
   EXPECT_TRUE(port.sent.empty());
-  EXPECT_EQ(drops(DropReason::ip_incomplete), 3U);
+  EXPECT_EQ(drops(DropReason::ip_incomplete), 7U);
+}
+
+TEST_F(FragmentsTest, who_pings_is_told) {
+  for (const bool v4 : {true, false}) {
+    fragment(header(v4, v4 ? wire::kProtoIcmp : wire::kProtoIcmpV6), ping(v4, 3000), 0, 1448);
+  }
+  pass(61s);
+  EXPECT_EQ(port.sent.size(), 2U);
 }
 
 TEST_F(FragmentsTest, incomplete_ones_count_as_memory) {
@@ -272,10 +362,10 @@ class FragmentsOfOthersTest : public FragmentsTest {
  protected:
   FragmentsOfOthersTest() {
     options.crew = &crew;
-    options.worker_of = [this](std::uint32_t) { return owner; };
+    options.worker_of = [this](std::uint32_t hash) { return owner_of(hash); };
   }
   WaitingCrew crew;
-  std::size_t owner = 3;
+  std::function<std::size_t(std::uint32_t)> owner_of = [](std::uint32_t) { return 3; };
 };
 
 TEST_F(FragmentsOfOthersTest, the_whole_goes_to_its_worker) {
@@ -286,9 +376,41 @@ TEST_F(FragmentsOfOthersTest, the_whole_goes_to_its_worker) {
   crew.errands[0].second(shard());
   ASSERT_EQ(taker.got.size(), 1U);
   EXPECT_EQ(taker.got[0], pattern(3000));
-  owner = 0;
+  owner_of = [](std::uint32_t) { return 0; };
   fragments(header(true, wire::kProtoUdp), udp(true, pattern(3000)));
   EXPECT_EQ(taker.got.size(), 2U);
+}
+
+TEST_F(FragmentsOfOthersTest, an_error_goes_where_the_flow_is_that_it_quotes) {
+  const FlowKey flow{.local = {kHere, 80}, .remote = {kThere, 1000}};
+  const std::uint32_t home = flow_hash(options.secret, flow);
+  owner_of = [home](std::uint32_t hash) { return hash == home ? 3U : 0U; };
+  Octets error(2000);
+  error[0] = 3;
+  error[1] = 3;
+  wire::IpHeader quoted = header(true, wire::kProtoTcp);
+  std::swap(quoted.src, quoted.dst);
+  wire::emit_ip(quoted, error.size() - 28, MutableBytes{error}.subspan(8));
+  store_be16(&error[28], 80);
+  store_be16(&error[30], 1000);
+  wire::IpHeader h = header(true, wire::kProtoIcmp);
+  fragments(h, error);
+  ASSERT_EQ(crew.errands.size(), 1U);
+  EXPECT_EQ(crew.errands[0].first, 3U);
+  fragments(h, ping(true, 2000));
+  EXPECT_EQ(crew.errands.size(), 1U) << "what has no ports is at home here";
+}
+
+TEST_F(FragmentsOfOthersTest, the_number_of_those_under_way_is_bounded) {
+  for (std::uint32_t i = 0; i < limits::kRingSlots + 5; ++i) {
+    const Octets d = udp(true, pattern(16));
+    fragment(header(true, wire::kProtoUdp, i), d, 0, 16);
+    fragment(header(true, wire::kProtoUdp, i), d, 16, 24);
+    taken += 2;
+  }
+  EXPECT_EQ(crew.errands.size(), limits::kRingSlots);
+  EXPECT_EQ(drops(DropReason::ring_full), 5U);
+  taken -= 5;
 }
 
 TEST_F(FragmentsOfOthersTest, those_under_way_are_bounded) {

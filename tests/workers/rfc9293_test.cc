@@ -222,6 +222,10 @@ TEST_F(Rfc9293Test, rfc9293_must_45_open_src_sticky) {
 }
 
 TEST_F(Rfc9293Test, rfc9293_must_57_syn_mcast_drop) {
+  // Prefixes that hold them do not make them ours.
+  for (const char* p : {"198.18.0.0/16", "224.0.0.0/3", "ff00::/8"}) {
+    options.addresses.push_back(*Prefix::parse(p));
+  }
   for (const char* to : {"224.0.0.1", "255.255.255.255", "198.18.255.255"}) {
     packet(tcp_packet(header(flag::syn, 100), 0, kThere, *IpAddr::parse(to)));
   }

@@ -34,14 +34,16 @@ class RecordingPort final : public TxPort {
  public:
   PortCaps capabilities;
   bool refuse = false;
+  std::size_t room = SIZE_MAX;  ///< packets that it takes before it refuses
   std::deque<Sent> sent;
 
   bool transmit(const TxPacket& packet) noexcept override {
-    if (refuse) return false;
+    if (refuse || sent.size() == room) return false;
     std::vector<std::uint8_t> octets;
     for (const Bytes p : packet.parts) octets.insert(octets.end(), p.begin(), p.end());
     Sent s;
     s.ip = std::get<wire::IpHeader>(wire::parse_ip(octets, true));
+    EXPECT_FALSE(s.ip.is_fragment() && packet.partial_checksum) << "no device does that";
     const Bytes payload = Bytes(octets).subspan(s.ip.header_size, s.ip.payload_size);
     s.payload.assign(payload.begin(), payload.end());
     s.segment_size = packet.segment_size;

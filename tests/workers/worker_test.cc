@@ -69,6 +69,26 @@ TEST_F(WorkerTest, WhatAnEventSourceWritesGoesOutInTheSameTurn) {
   EXPECT_TRUE(port.sent[0].tcp.has(flag::syn));
 }
 
+TEST_F(WorkerTest, ErrandsComeInBatchesAndMakeATurnABusyOne) {
+  Worker worker({}, shard(), source_, sleeper_, &no_clock);
+  std::size_t run = 0;
+  std::vector<Instant> at;
+  for (std::size_t i = 0; i < limits::kBatch + 3; ++i) {
+    worker.mailbox().post([&](Shard& s) {
+      ++run;
+      at.push_back(s.now());
+    });
+  }
+  EXPECT_TRUE(worker.turn(now + 1s));
+  EXPECT_EQ(run, limits::kBatch);
+  EXPECT_TRUE(worker.turn(now + 2s));
+  EXPECT_EQ(run, limits::kBatch + 3);
+  EXPECT_FALSE(worker.turn(now + 3s));
+  // Not the time of the last packet, which may be long ago.
+  EXPECT_EQ(at.front(), now + 1s);
+  EXPECT_EQ(at.back(), now + 2s);
+}
+
 /// Gives up opening when its timer comes.
 class Impatient final : public Service {
  public:

@@ -11,8 +11,8 @@ namespace pollux {
 
 struct FlowView {
   FlowKey key;  ///< local is the destination, or the source of what an ICMP error quotes
-  bool transport =
-      false;  ///< TCP or UDP with its ports in sight, so that the flow hash is its name
+  /// TCP or UDP with its ports in sight, so that the flow hash is its name.
+  bool transport = false;
 };
 
 /// The flow that `packet` belongs to. An ICMP error belongs to the flow of the packet that it

@@ -1,4 +1,4 @@
-#include "engine/flow_view.h"
+#include "workers/flow_view.h"
 
 #include <optional>
 #include <utility>
