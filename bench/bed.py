@@ -26,6 +26,7 @@ from harness import ENGINE, Lab, Netns, sh  # noqa: E402
 
 TOOLS = ROOT / "build" / harness.PRESET / "bench"
 NEAR, FAR = "198.18.1.1", "198.18.1.2"
+FORWARDED = {"in": 9009, "out": 9019}  # ports that lead on to discard and chargen of the host
 ADDRESSES = 4  # of a server, for those who need more ports than one has
 SERVER_CPU, CLIENT_CPU = 0, 1
 APART_NS = 150  # a cache line there and back; more says that the CPUs share no cache
@@ -131,6 +132,10 @@ def dropped(netns):
     return sum(link.get("stats64", {}).get("tx", {}).get("dropped", 0) for link in links)
 
 
+def to_port(way):
+    return {"in": 9, "out": 19}[way]
+
+
 class Bed:
     """The namespaces, empty of servers."""
 
@@ -169,6 +174,8 @@ class Bed:
         services = [dict(s) for s in harness.SERVICES]
         services[-1]["root"] = str(self.root / "www")
         services.append({"kind": "iperf3", "port": 5201})
+        services += [{"kind": "forward", "port": port, "to": f"{harness.HOST}:{to_port(way)}"}
+                     for way, port in FORWARDED.items()]
         self.lab.configure(services)
 
     def destroy(self):
@@ -227,11 +234,40 @@ def stub(bed, kind, *words):
 
 @contextlib.contextmanager
 def kernel(bed, poll):
-    process = Process(bed.far.command(*_pin(bed, SERVER_CPU), TOOLS / "pollux_kernel_server",
-                                      *(["--poll"] if poll else [])))
-    with serving(FAR, process) as server:
+    with _kernel_server(bed, bed.far, FAR, SERVER_CPU, ["--poll"] if poll else []) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _kernel_server(bed, netns, address, cpu, words=()):
+    process = Process(netns.command(*_pin(bed, cpu), TOOLS / "pollux_kernel_server", *words))
+    with serving(address, process) as server:
         process.wait_ready()
         yield server
+
+
+@contextlib.contextmanager
+def forwarding(bed, settings):
+    """The daemon in front of a server of its own host, which shares the client's CPU."""
+    with engine(bed, "inline", settings) as server:
+        with _kernel_server(bed, bed.lab, harness.HOST, CLIENT_CPU):
+            yield server
+
+
+@contextlib.contextmanager
+def socat(bed, way):
+    """The same by a program that copies between two sockets of the kernel."""
+    with _kernel_server(bed, bed.far, FAR, CLIENT_CPU):
+        process = Process(bed.far.command(
+            *_pin(bed, SERVER_CPU), "socat", "-b", 131072,
+            f"TCP-LISTEN:{FORWARDED[way]},bind={FAR},reuseaddr,fork",
+            f"TCP:{FAR}:{to_port(way)}"))
+        try:
+            harness.wait_until(lambda: bed.far.run("ss", "-Hltn", f"sport = :{FORWARDED[way]}")
+                               .strip(), 5, "socat")
+            yield FAR, process.pid
+        finally:
+            process.destroy()
 
 
 @contextlib.contextmanager
@@ -293,10 +329,11 @@ def wrk(bed, server, seconds, connections=64):
         process.destroy()
 
 
-def iperf3(bed, server, way, flows, seconds):
-    """`way` is that of the data, as the server sees it: in or out."""
+def iperf3(bed, server, way, flows, seconds, datagrams=None):
+    """`way` is that of the data, as the server sees it: in or out. `datagrams`: octets of each."""
+    words = ["-u", "-b", "0", "-l", datagrams] if datagrams else ["-C", "cubic"]
     process = Process(bed.lab.command(
-        *_pin(bed, CLIENT_CPU), "iperf3", "-c", server[0], "-C", "cubic", "-J", "-P", flows,
+        *_pin(bed, CLIENT_CPU), "iperf3", "-c", server[0], *words, "-J", "-P", flows,
         "-t", max(1, round(seconds)), *(["-R"] if way == "out" else [])))
     try:
         return parse_iperf3(process.output(120))

@@ -18,6 +18,7 @@ from suite import Cell, progress
 
 RESULTS = suites.ROOT / "build" / "bench" / "e2e.json"
 FLOWS = (1, 8, 64)
+DATAGRAMS = (64, 1448, 8192)  # octets; the last do not fit a packet
 IDLE_QUICK, IDLE = 2_000, 100_000
 IDLE_OF_ADDRESS = 25_000  # of 64,511 ports: past half of them connect() searches long
 IDLE_CELL = "idle connections: engine"
@@ -80,6 +81,36 @@ def iperf3_cells():
         yield Cell(group, "iperf3 and its client", own_client(way), "gbit_s", "Gbit/s")
 
 
+def datagram_cells():
+    """As many as the sender can, so most are lost: what counts is what arrives."""
+    def run_with(serve, way, size):
+        def run(bed, options):
+            with serve(bed, options) as server:
+                figures = beds.guarded(bed, server, lambda: beds.iperf3(bed, server, way, 1,
+                                                                        options.seconds, size))
+            return figures | {"dropped": 0}  # that devices drop them is meant
+        return run
+
+    for way in ("in", "out"):
+        for size in DATAGRAMS:
+            for variant, serve in (("engine", serving("engine", "")),
+                                   ("kernel", lambda bed, _: beds.iperf3_server(bed))):
+                yield Cell(f"datagrams of {size} {way}", variant, run_with(serve, way, size),
+                           "gbit_s", "Gbit/s")
+
+
+def forward_cells():
+    def forwarding(bed, options):
+        return beds.forwarding(bed, dict(word.split("=", 1) for word in options.set))
+
+    for way in ("in", "out"):
+        words = [f"bulk-{way}", "--port", beds.FORWARDED[way]]
+        for variant, serve in (("engine", forwarding),
+                               ("socat", lambda bed, _, way=way: beds.socat(bed, way))):
+            yield Cell(f"forward {way}, 1 flow", variant, suites.with_client(serve, words),
+                       "gbit_s", "Gbit/s")
+
+
 def round_trip_cells():
     for kind, words in (("spinning client", ["--spin"]), ("blocking client", [])):
         for variant in ("engine", "stub", "kernel"):
@@ -101,7 +132,8 @@ def http_cells():
 
 
 def all_cells():
-    cells = [*bulk_cells(), *iperf3_cells(), *round_trip_cells(), *connect_cells()]
+    cells = [*bulk_cells(), *iperf3_cells(), *datagram_cells(), *forward_cells(),
+             *round_trip_cells(), *connect_cells()]
     return cells + list(http_cells() if beds.has_nginx() else [])
 
 
@@ -123,6 +155,11 @@ def goals():
                    ">=", 0.75)
         yield Goal(f"{one}, CPU s/GB / stub", f"{one}: engine", f"{one}: stub", "cpu_s_per_gb",
                    "<=", 1.3)
+        for size in DATAGRAMS:
+            many = f"datagrams of {size} {way}"
+            yield Goal(f"{many} / kernel", f"{many}: engine", f"{many}: kernel", "gbit_s", ">=", 1)
+        many = f"forward {way}, 1 flow"
+        yield Goal(f"{many} / socat", f"{many}: engine", f"{many}: socat", "gbit_s", ">=", 1)
     for kind in ("spinning client", "blocking client"):
         trip = f"round trip, {kind}"
         yield Goal(f"{trip}, p50 / stub", f"{trip}: engine", f"{trip}: stub", "p50_us", "<=", 1.10)

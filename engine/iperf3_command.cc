@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "engine/control_client.h"
+#include "engine/iperf3/protocol.h"
 #include "proto/base/addr.h"
 
 namespace pollux::engine {
@@ -60,7 +61,11 @@ Json parameters_of(const Iperf3Command& c) {
   const bool timed = p["num"] == 0 && p["blockcount"] == 0;
   p["time"] = timed ? static_cast<std::uint64_t>(std::ceil(c.time_s)) : 0;
   if (!c.block.empty()) p["len"] = scaled(c.block, 1024).value();
-  if (!c.rate.empty()) p["bandwidth"] = scaled(c.rate, 1000).value();
+  if (!c.rate.empty()) {
+    p["bandwidth"] = scaled(c.rate, 1000).value();
+  } else if (c.udp) {
+    p["bandwidth"] = iperf3::kDefaultUdpRate;
+  }
   if (!c.tos.empty()) p["TOS"] = tos_of(c.tos).value();
   p["reverse"] = c.reverse;
   p["bidirectional"] = c.bidirectional;

@@ -111,8 +111,8 @@ void read_traffic(Members& m, std::uint32_t mss, Parameters& p) {
     m.refuse(ErrorCode::receive_parameters, "more octets than can be counted");
   }
   constexpr std::uint64_t kMaxRate = 1'000'000'000'000'000;
-  p.rate = m.number<std::uint64_t>("bandwidth", kMaxRate, p.udp ? kDefaultUdpRate : 0,
-                                   ErrorCode::receive_parameters);
+  // Left out it is 0, no limit: the default of UDP is the client's affair.
+  p.rate = m.number<std::uint64_t>("bandwidth", kMaxRate, 0, ErrorCode::receive_parameters);
   const auto fq = m.number<std::uint64_t>("fqrate", kMaxRate, 0, ErrorCode::receive_parameters);
   if (fq != 0 && (p.rate == 0 || fq < p.rate)) p.rate = fq;
   p.burst = m.number("burst", kMaxBurst, 0U, ErrorCode::burst);

@@ -65,7 +65,7 @@ inline constexpr std::uint32_t kMaxBlock = 1 << 20;     ///< octets, TCP
 inline constexpr std::uint32_t kDefaultBlock = 128 << 10;
 inline constexpr std::uint32_t kMinUdpBlock = 16;  ///< its head
 inline constexpr std::uint32_t kMaxUdpBlock = 65507;
-inline constexpr std::uint64_t kDefaultUdpRate = 1 << 20;  ///< bits a second
+inline constexpr std::uint64_t kDefaultUdpRate = 1 << 20;  ///< bits a second, of clients
 inline constexpr std::uint32_t kUdpGreeting = 0x39383736;  ///< "9876" as the clients write it
 inline constexpr std::uint32_t kUdpAnswer = 0x36373839;
 

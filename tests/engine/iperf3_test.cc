@@ -70,7 +70,7 @@ TEST(Iperf3Parameters, WhatIsLeftOut) {
   EXPECT_EQ(tcp.time_s, 86400U) << "no end was given";
   const Parameters udp = parsed({{"udp", true}}, 1448);
   EXPECT_EQ(udp.block, 1448U);
-  EXPECT_EQ(udp.rate, kDefaultUdpRate);
+  EXPECT_EQ(udp.rate, 0U) << "-b 0: a client that wants its default says so";
   EXPECT_EQ(parsed({{"tcp", true}, {"bidirectional", true}, {"parallel", 3}}).streams(), 6U);
 }
 
