@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -22,14 +21,12 @@
 #include <vector>
 
 #include "engine/host_dial.h"
-#include "workers/shard.h"
+#include "tests/engine/shard_pair.h"
 
 namespace pollux {
 namespace {
 
-constexpr IpAddr kServer = IpAddr::v4(0xc6120002);
-constexpr IpAddr kClient = IpAddr::v4(0xc6120001);
-constexpr std::size_t kBuffer = 256U << 10;  ///< of each connection, each way
+constexpr std::size_t kBuffer = ShardPair::kBuffer;
 
 std::string random_octets(std::size_t n) {
   std::string s(n, '\0');
@@ -37,21 +34,6 @@ std::string random_octets(std::size_t n) {
   for (char& c : s) c = static_cast<char>((x = x * 1664525U + 1013904223U) >> 24);
   return s;
 }
-
-/// What one shard sends, waiting for the other.
-class Wire final : public TxPort {
- public:
-  bool transmit(const TxPacket& packet) noexcept override {
-    auto& bytes = packets.emplace_back();
-    for (const Bytes part : packet.parts) bytes.insert(bytes.end(), part.begin(), part.end());
-    return true;
-  }
-  const PortCaps& caps() const noexcept override { return caps_; }
-  std::deque<std::vector<std::uint8_t>> packets;
-
- private:
-  PortCaps caps_;
-};
 
 /// One connection of a client: what it got, and how it ended.
 struct End final : Session {
@@ -87,17 +69,18 @@ class ClientService final : public Service {
   std::unordered_map<std::uint16_t, std::unique_ptr<End>> ends;
 };
 
+struct HasApps {
+  ClientService clients;
+  HostPoller poller;
+};
+
 /// Two shards and the server's descriptors of the host.
-class Net {
+class Net : public HasApps, public ShardPair {
  public:
-  explicit Net(Service& service)
-      : server(options(kServer), to_client_, server_counters_, now),
-        client(options(kClient), to_server_, client_counters_, now) {
-    server.listen({kServer, 80}, true, service);
-  }
+  explicit Net(Service& service) { server.listen({kServer, 80}, true, service); }
   End& connect() {
-    ConnEntry* e = client.connect(now, kClient, {kServer, 80}, clients_);
-    End& end = *(clients_.ends[e->key.local.port] = std::make_unique<End>());
+    ConnEntry* e = client.connect(now, kClient, {kServer, 80}, clients);
+    End& end = *(clients.ends[e->key.local.port] = std::make_unique<End>());
     end.stream = Stream(client, *e);
     run(100ms);
     return end;
@@ -107,8 +90,7 @@ class Net {
     std::size_t sent = 0;
     for (int stuck = 0; sent < text.size() && stuck < 20 && end.stream;) {
       const std::string_view rest = text.substr(sent);
-      const std::size_t n =
-          end.stream->write(Bytes{reinterpret_cast<const std::uint8_t*>(rest.data()), rest.size()});
+      const std::size_t n = end.stream->write(bytes_of(rest));
       sent += n;
       stuck = n == 0 ? stuck + 1 : 0;
       run(10ms);
@@ -124,59 +106,9 @@ class Net {
     end.read();
     run(1s);
   }
-  void run(Duration time) {
-    const Instant end = now + time;
-    for (;;) {
-      while (turn()) {
-      }
-      const Instant next = std::min(server.next_deadline(), client.next_deadline());
-      if (next > end) break;
-      now = std::max(next, now + 1ms);
-    }
-    now = std::max(now, end);
-  }
 
- private:
-  static ShardOptions options(const IpAddr& own) {
-    ShardOptions o;
-    o.addresses = {{own, 32}};
-    o.max_connections = 16;
-    o.memory_limit = 64U << 20;
-    o.tcp.receive_buffer = o.tcp.send_buffer = kBuffer;
-    o.tcp.time_wait = 1s;
-    return o;
-  }
-  bool turn() {
-    bool moved = deliver(to_server_, server);
-    moved = deliver(to_client_, client) || moved;
-    server.on_timers(now);
-    client.on_timers(now);
-    moved = (poller.is_active() && poller.poll(now)) || moved;
-    moved = server.finish_turn(now) || moved;
-    return client.finish_turn(now) || moved;
-  }
-  bool deliver(Wire& wire, Shard& to) {
-    const bool any = !wire.packets.empty();
-    for (; !wire.packets.empty(); wire.packets.pop_front()) {
-      const auto& bytes = wire.packets.front();
-      Buffer* b = pool_.alloc();
-      std::copy(bytes.begin(), bytes.end(), b->data);
-      ++b->refs;
-      to.on_packet(now, {.buffer = b, .length = static_cast<std::uint32_t>(bytes.size())});
-    }
-    return any;
-  }
-
-  BufferPool pool_{{.slot_size = 65536, .max_slots = 4096}};
-  Wire to_server_, to_client_;
-  WorkerCounters server_counters_, client_counters_;
-  ClientService clients_;
-
- public:
-  Instant now{1000s};
-  HostPoller poller;
-  Shard server;
-  Shard client;
+ protected:
+  bool beside() override { return poller.is_active() && poller.poll(now); }
 };
 
 /// Joins each connection to the socket that waits for it.

@@ -2,7 +2,6 @@
 // other is a client that the test scripts.
 #include <gtest/gtest.h>
 
-#include <deque>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,26 +12,10 @@
 #include "engine/services/chargen.h"
 #include "engine/services/factory.h"
 #include "engine/services/http.h"
-#include "workers/shard.h"
+#include "tests/engine/shard_pair.h"
 
 namespace pollux {
 namespace {
-
-/// What one shard sends, waiting for the other.
-class Wire final : public TxPort {
- public:
-  bool transmit(const TxPacket& packet) noexcept override {
-    auto& bytes = packets.emplace_back();
-    for (const Bytes part : packet.parts) bytes.insert(bytes.end(), part.begin(), part.end());
-    return true;
-  }
-  const PortCaps& caps() const noexcept override { return caps_; }
-
-  std::deque<std::vector<std::uint8_t>> packets;
-
- private:
-  PortCaps caps_;
-};
 
 /// The client: collects what comes, unless told not to read.
 class Client final : public Service {
@@ -60,14 +43,17 @@ class Client final : public Service {
   CloseReason reason{};
 };
 
-class Net {
+struct HasApps {
+  std::unique_ptr<Service> service;
+  Client app;
+};
+
+class Net : public HasApps, public ShardPair {
  public:
-  explicit Net(std::unique_ptr<Service> service, bool reading = true)
-      : service_(std::move(service)),
-        server(options(kServer), to_client_, server_counters_, now),
-        client(options(kClient), to_server_, client_counters_, now) {
+  explicit Net(std::unique_ptr<Service> served, bool reading = true)
+      : HasApps{std::move(served), {}} {
     app.reading = reading;
-    server.listen({kServer, 80}, true, *service_);
+    server.listen({kServer, 80}, true, *service);
     entry = client.connect(now, kClient, {kServer, 80}, app);
     run(100ms);
   }
@@ -81,8 +67,7 @@ class Net {
   }
   void send(std::string_view text) {
     while (!text.empty() && !app.closed) {
-      const std::size_t n =
-          stream().write(Bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+      const std::size_t n = stream().write(bytes_of(text));
       text.remove_prefix(n);
       run(n == 0 ? 10ms : 0ms);
     }
@@ -98,63 +83,7 @@ class Net {
     Stream s = stream();
     app.on_readable(s);
   }
-  /// Runs both sides until nothing moves and `time` has passed.
-  void run(Duration time) {
-    const Instant end = now + time;
-    for (;;) {
-      while (turn()) {
-      }
-      const Instant next = std::min(server.next_deadline(), client.next_deadline());
-      if (next > end) break;
-      now = std::max(next, now + 1ms);
-    }
-    now = std::max(now, end);
-  }
 
- private:
-  static constexpr IpAddr kServer = IpAddr::v4(0xc6120002);
-  static constexpr IpAddr kClient = IpAddr::v4(0xc6120001);
-
-  static ShardOptions options(const IpAddr& own) {
-    ShardOptions o;
-    o.addresses = {{own, 32}};
-    o.max_connections = 64;
-    o.memory_limit = 64U << 20;
-    o.tcp.receive_buffer = 256U << 10;
-    o.tcp.send_buffer = 256U << 10;
-    return o;
-  }
-  bool turn() {
-    bool moved = deliver(to_server_, server);
-    moved = deliver(to_client_, client) || moved;
-    server.on_timers(now);
-    client.on_timers(now);
-    moved = server.finish_turn(now) || moved;
-    return client.finish_turn(now) || moved;
-  }
-  bool deliver(Wire& wire, Shard& to) {
-    const bool any = !wire.packets.empty();
-    for (; !wire.packets.empty(); wire.packets.pop_front()) {
-      const auto& bytes = wire.packets.front();
-      Buffer* b = packets_.alloc();
-      if (b == nullptr) continue;  // lost
-      std::copy(bytes.begin(), bytes.end(), b->data);
-      b->refs = 1;
-      to.on_packet(now, {.buffer = b, .length = static_cast<std::uint32_t>(bytes.size())});
-    }
-    return any;
-  }
-
-  Wire to_server_, to_client_;
-  WorkerCounters server_counters_, client_counters_;
-  BufferPool packets_{{.slot_size = 2048, .max_slots = 1 << 16}};
-  std::unique_ptr<Service> service_;
-
- public:
-  Instant now{1h};
-  Client app;
-  Shard server;
-  Shard client;
   ConnEntry* entry = nullptr;
 };
 
