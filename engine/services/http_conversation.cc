@@ -29,6 +29,8 @@ std::string_view reason_phrase(int status) {
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 412:
+      return "Precondition Failed";
     case 414:
       return "URI Too Long";
     case 416:
@@ -65,6 +67,24 @@ bool lists_etag(std::string_view field, std::string_view etag) {
   return !etag.empty() && field.find(etag) != std::string_view::npos;
 }
 
+/// The same of If-Match; the strong comparison: a weak tag is like no other.
+bool lists_strong_etag(std::string_view field, std::string_view etag) {
+  if (http_trim(field) == "*") return true;
+  if (etag.empty()) return false;
+  for (auto at = field.find(etag); at != field.npos; at = field.find(etag, at + 1)) {
+    if (!field.substr(0, at).ends_with("W/")) return true;
+  }
+  return false;
+}
+
+/// A position in a range; one that is too large for the type is beyond every end.
+std::optional<std::uint64_t> position_of(std::string_view digits) {
+  const bool all =
+      std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (digits.empty() || !all) return std::nullopt;
+  return http_number(digits).value_or(UINT64_MAX);
+}
+
 HttpRange part(std::uint64_t offset, std::uint64_t length) {
   return {HttpRange::Kind::part, offset, length};
 }
@@ -77,14 +97,14 @@ HttpRange HttpRange::parse(std::string_view field, std::uint64_t size) {
   const std::string_view range = http_trim(field.substr(6));
   const std::size_t dash = range.find('-');
   if (dash == std::string_view::npos) return {};
-  const auto last = http_number(range.substr(dash + 1));
+  const auto last = position_of(range.substr(dash + 1));
   if (dash == 0) {
     if (!last) return {};
     if (*last == 0 || size == 0) return kUnsatisfiable;
     const std::uint64_t n = std::min(*last, size);
     return part(size - n, n);
   }
-  const auto first = http_number(range.substr(0, dash));
+  const auto first = position_of(range.substr(0, dash));
   const bool open = dash + 1 == range.size();
   if (!first || (!open && (!last || *last < *first))) return {};
   if (*first >= size) return kUnsatisfiable;
@@ -212,15 +232,19 @@ void HttpConversation::respond() {
   const bool is_echo = found.status == 200 && found.kind == HttpContent::Kind::echo;
   if (is_echo && post) return respond_echo();
   frame_request_body(request);
-  if (is_echo && get) return respond_error(405, "POST, PUT");
-  if (!get) return respond_error(is_known_method(request.method) ? 405 : 501);
-  if (found.status == 301) return respond_redirect(found.location);
+  if (!get || is_echo) {
+    return respond_error(is_known_method(request.method) ? 405 : 501,
+                         is_echo ? "POST, PUT" : "GET, HEAD");
+  }
+  if (found.status == 301) return respond_redirect(std::move(found.location));
   if (found.status != 200) return respond_error(found.status);
   if (found.kind == HttpContent::Kind::events) return respond_events(found);
   respond_found(std::move(found));
 }
 
-void HttpConversation::respond_redirect(const std::string& location) {
+void HttpConversation::respond_redirect(std::string location) {
+  const std::string& target = parser_.request().target;
+  if (const auto query = target.find('?'); query != target.npos) location += target.substr(query);
   start(301);
   add("Location", location);
   finish_head(kText, 0);
@@ -282,6 +306,7 @@ void HttpConversation::respond_error(int status, std::string_view allow) {
 void HttpConversation::respond_found(HttpContent::Found found) {
   const bool head_only = parser_.request().method == "HEAD";
   const std::uint64_t size = found.body.left;
+  if (condition_failed(found)) return respond_error(412);
   if (not_modified(found)) {
     // RFC 9110 15.4.5: no body, the same validators; no length of a body that is not there.
     start(304);
@@ -320,7 +345,16 @@ void HttpConversation::add_validators(const HttpContent::Found& found) {
     add("Last-Modified", content_->modified.of(std::min(*found.modified, now_.wall)));
 }
 
-/// RFC 9110 13.2.2: If-None-Match, where there is one, decides alone.
+/// RFC 9110 13.2.2: the first two steps. If-Match, where there is one, decides alone.
+bool HttpConversation::condition_failed(const HttpContent::Found& found) const {
+  const HttpRequest& request = parser_.request();
+  if (!request.if_match.empty()) return !lists_strong_etag(request.if_match, found.etag);
+  if (request.if_unmodified_since.empty() || !found.modified) return false;
+  const auto since = parse_http_date(request.if_unmodified_since);
+  return since && *found.modified > *since;
+}
+
+/// The next two: If-None-Match, where there is one, decides alone.
 bool HttpConversation::not_modified(const HttpContent::Found& found) const {
   const HttpRequest& request = parser_.request();
   if (!request.if_none_match.empty()) return lists_etag(request.if_none_match, found.etag);

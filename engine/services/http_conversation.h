@@ -70,7 +70,7 @@ class HttpConversation {
   void respond();
   void respond_error(int status, std::string_view allow = "GET, HEAD");
   void respond_found(HttpContent::Found found);
-  void respond_redirect(const std::string& location);
+  void respond_redirect(std::string location);
   void respond_events(const HttpContent::Found& found);
   void respond_echo();
   void say_piece(const Slice& piece);
@@ -78,6 +78,7 @@ class HttpConversation {
   void start(int status);
   void finish_head(std::string_view type, std::uint64_t length);
   void add(std::string_view name, std::string_view value);
+  bool condition_failed(const HttpContent::Found& found) const;
   bool not_modified(const HttpContent::Found& found) const;
   void add_validators(const HttpContent::Found& found);
   bool range_allowed(const HttpContent::Found& found) const;

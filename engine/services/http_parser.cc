@@ -99,6 +99,10 @@ class HttpRequestParser::Beast final : public http::basic_parser<true> {
 
  private:
   static std::string_view view(Text t) { return {t.data(), t.size()}; }
+  static void add_to_list(std::string& list, std::string_view value) {
+    if (!list.empty()) list += ',';
+    list += value;
+  }
   void refuse(int status, Error& ec) {
     error = status;
     ec = http::error::bad_field;
@@ -135,8 +139,13 @@ class HttpRequestParser::Beast final : public http::basic_parser<true> {
         request.if_modified_since = value;
         break;
       case http::field::if_none_match:
-        if (!request.if_none_match.empty()) request.if_none_match += ',';
-        request.if_none_match += value;
+        add_to_list(request.if_none_match, value);
+        break;
+      case http::field::if_match:
+        add_to_list(request.if_match, value);
+        break;
+      case http::field::if_unmodified_since:
+        request.if_unmodified_since = value;
         break;
       case http::field::content_type:
         request.content_type = value;
@@ -190,7 +199,8 @@ void HttpRequestParser::reset() {
 std::size_t HttpRequestParser::held() const {
   const HttpRequest& r = request();
   return hold_.size() + r.method.size() + r.target.size() + r.range.size() + r.if_range.size() +
-         r.if_modified_since.size() + r.if_none_match.size() + r.content_type.size();
+         r.if_modified_since.size() + r.if_none_match.size() + r.if_match.size() +
+         r.if_unmodified_since.size() + r.content_type.size();
 }
 
 void HttpRequestParser::fail(int error) {

@@ -34,6 +34,8 @@ struct HttpRequest {
   std::string if_range;
   std::string if_modified_since;
   std::string if_none_match;
+  std::string if_match;
+  std::string if_unmodified_since;
   std::string content_type;
 };
 

@@ -447,7 +447,10 @@ TEST(HttpConversation, Ranges) {
         Row{"lines=0-1", 200, 0, 100}, Row{"bytes=-", 200, 0, 100}, Row{"bytes=a-b", 200, 0, 100},
         Row{"bytes=100-", 416, 0, 0}, Row{"bytes=-0", 416, 0, 0},
         Row{"bytes=18446744073709551615-", 416, 0, 0},
-        Row{"bytes=0-18446744073709551615", 206, 0, 100}}) {
+        Row{"bytes=0-18446744073709551615", 206, 0, 100},
+        Row{"bytes=99999999999999999999999-", 416, 0, 0},
+        Row{"bytes=0-99999999999999999999999", 206, 0, 100},
+        Row{"bytes=-99999999999999999999999", 206, 0, 100}, Row{"bytes=+1-2", 200, 0, 100}}) {
     const std::string a = answer(get("/bytes/100", "Range: " + std::string(r.range) + "\r\n"));
     EXPECT_TRUE(a.starts_with("HTTP/1.1 " + std::to_string(r.status))) << r.range;
     EXPECT_EQ(body_of(a), whole.substr(r.offset, r.length)) << r.range;
@@ -557,6 +560,12 @@ TEST(HttpEcho, OtherMethodsAreToldWhatIsAllowed) {
   EXPECT_TRUE(a.starts_with("HTTP/1.1 405 ")) << a;
   EXPECT_TRUE(has(a, "Allow: POST, PUT\r\n"));
   EXPECT_TRUE(has(answer("POST / HTTP/1.1\r\nHost: x\r\n\r\n"), "Allow: GET, HEAD\r\n"));
+  for (const std::string method : {"DELETE", "OPTIONS", "HEAD"}) {
+    const std::string e = answer(method + " /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_TRUE(e.starts_with("HTTP/1.1 405 ")) << e;
+    EXPECT_TRUE(has(e, "Allow: POST, PUT\r\n")) << e;
+  }
+  EXPECT_TRUE(answer("BREW /echo HTTP/1.1\r\nHost: x\r\n\r\n").starts_with("HTTP/1.1 501 "));
 }
 
 /// What can be sent at `now`.
