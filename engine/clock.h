@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 
 #include "proto/base/time.h"
@@ -14,6 +15,12 @@ inline Instant monotonic_now() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return Instant(std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec));
+}
+
+/// Microseconds since 1970, for what peers compare with their own clock.
+inline std::int64_t wall_clock_us() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
 }
 
 /// The CPU's time stamp counter where there is one: cheaper than the clock, in no fixed unit.

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 
+#include "engine/clock.h"
 #include "engine/services/chargen.h"
 #include "engine/services/datagram_guard.h"
 #include "engine/services/discard.h"
@@ -19,11 +19,6 @@ constexpr Duration kPace = 10ms;              // between pieces of a sender with
 constexpr std::uint64_t kBurst = 128 * 1024;  // octets that it may be ahead
 /// Where clients listen, and no services do: what we connect to is the client's word alone.
 constexpr std::uint16_t kFirstClientPort = 1024;
-
-std::int64_t wall_clock_us() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
-}
 
 std::optional<FrameEcho::Verdict> judge_bounce(MutableBytes head) {
   const auto length = bounce_length(head);
@@ -46,6 +41,10 @@ struct Iperf2Service::Connection final : Session {
   Instant end{};
   std::uint64_t left = 0;  ///< octets
   std::uint64_t sent = 0;  ///< octets
+
+  /// Of a test with trip times: its bursts, one behind the other.
+  Burst burst;
+  std::uint64_t burst_left = 0;  ///< octets
 };
 
 Iperf2Service::Iperf2Service(const Iperf2Options& options)
@@ -61,6 +60,7 @@ void Iperf2Service::on_listen(Shard& shard) {
 
 void Iperf2Service::on_open(Stream& s) {
   if (auto* const back = s.session<Connection>()) {  // connect_back() made it
+    s.set_dscp(back->test->dscp());
     // A test head of zeros, which says nothing: the client's listener reads one.
     constexpr std::array<std::uint8_t, kMinTestHead> plain{};
     back->sent = s.write(Bytes(plain));
@@ -111,19 +111,13 @@ void Iperf2Service::begin(Stream& s, Connection& c) {
   const Bytes head = Bytes(c.head).first(c.head_read);
   c.test = parse_test(head);
   s.set_timer(kNever);
-  switch (c.test->kind) {
-    case Test::Kind::bounce:
-      return c.bounce.begin_with(head);
-    case Test::Kind::reverse:
-    case Test::Kind::full_duplex:
-      return start_sending(s, c);
-    case Test::Kind::sink:
-      break;
-  }
+  s.set_dscp(c.test->dscp());
+  if (c.test->kind == Test::Kind::bounce) return c.bounce.begin_with(head);
   if (c.test->wants_ack) {
     std::array<std::uint8_t, kMaxAck> ack;
     s.write(Bytes(ack).first(emit_ack(*c.test, wall_clock_us(), ack)));
   }
+  if (c.test->kind != Test::Kind::sink) return start_sending(s, c);
   if (c.test->connect_back && c.test->connect_back_now) connect_back(s, c);
 }
 
@@ -136,7 +130,28 @@ void Iperf2Service::start_sending(Stream& s, Connection& c) {
   c.end = s.now() + std::min(test.time.value_or(options_.max_duration), options_.max_duration);
   c.left = test.time ? UINT64_MAX : test.octets - std::min(test.octets, c.sent);
   s.set_timer(c.end);
+  if (test.trip_times) begin_bursts(s, c);
   send(s, c);
+}
+
+void Iperf2Service::begin_bursts(Stream& s, Connection& c) {
+  c.burst.started_us = wall_clock_us();
+  c.burst.size = c.test->block != 0 ? c.test->block : kDefaultBurst;
+  c.burst.size = std::max<std::uint32_t>(c.burst.size, kBurstHead);
+  std::array<std::uint8_t, kTestHead> head;
+  emit_test_head(c.burst.started_us, head);
+  s.write(Bytes(head));
+}
+
+/// Writes the head of the next burst, in one piece: there is room for it. Returns its octets.
+std::size_t Iperf2Service::begin_burst(Stream& s, Connection& c) {
+  c.burst.sent_us = wall_clock_us();
+  ++c.burst.id;
+  c.burst.sequence += c.burst.size;
+  std::array<std::uint8_t, kBurstHead> head;
+  emit_burst(c.burst, head);
+  c.burst_left = c.burst.size;
+  return s.write(Bytes(head));
 }
 
 /// As much as there is room, time and, where the client asked for one, rate for.
@@ -149,12 +164,16 @@ void Iperf2Service::send(Stream& s, Connection& c) {
     may = std::min(may, due + kBurst - std::min(due + kBurst, c.sent));
     s.set_timer(std::min(c.end, s.now() + kPace));
   }
+  const bool bursts = c.test->trip_times;
   while (may > 0) {
-    const Slice piece = chargen_slice(c.sent, may);
-    const std::size_t n = s.write(piece);
+    const bool begins = bursts && c.burst_left == 0;
+    if (begins && s.writable() < kBurstHead) return s.want_writable();
+    const Slice piece = chargen_slice(c.sent, bursts ? std::min(may, c.burst_left) : may);
+    const std::size_t n = begins ? begin_burst(s, c) : s.write(piece);
     c.sent += n;
-    c.left -= n;
-    may -= n;
+    c.left -= std::min<std::uint64_t>(c.left, n);
+    may -= std::min<std::uint64_t>(may, n);
+    if (bursts) c.burst_left -= n;
     if (n < piece.size()) return s.want_writable();
   }
   if (c.left == 0) finish(s, c);
@@ -181,6 +200,7 @@ void Iperf2Service::connect_back(Stream& s, Connection& c) {
   back->test = *c.test;
   back->test->kind = Test::Kind::full_duplex;
   back->test->connect_back = false;
+  back->test->trip_times = false;
   back->permit = Permit(free_senders_);
   c.test->connect_back = false;  // one is enough
   ConnEntry* const entry =

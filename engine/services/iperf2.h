@@ -47,6 +47,8 @@ class Iperf2Service final : public Service {
   bool read_head(Stream& s, Connection& c);
   void begin(Stream& s, Connection& c);
   void start_sending(Stream& s, Connection& c);
+  static void begin_bursts(Stream& s, Connection& c);
+  static std::size_t begin_burst(Stream& s, Connection& c);
   static void send(Stream& s, Connection& c);
   static void finish(Stream& s, Connection& c);
   void connect_back(Stream& s, Connection& c);

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "engine/clock.h"
 #include "engine/services/chargen.h"
 
 namespace pollux::iperf2 {
 namespace {
 
+constexpr std::size_t kDatagramHeads = kDatagramHead + kDatagramTestHead;
 /// Octets of what goes out at once.
 constexpr std::size_t kMaxAtOnce = 65'507;
 
@@ -41,7 +43,10 @@ void DatagramSenders::start(const FlowKey& flow, const Test& test, Duration max_
                                 .end = now + std::min(test.time.value_or(max_time), max_time),
                                 .left = test.time ? UINT64_MAX : (test.octets + block - 1) / block,
                                 .rate = std::min(rate, kMaxRate),
-                                .block = block});
+                                .block = block,
+                                .tos = test.tos,
+                                .trip_times = test.trip_times && block >= kDatagramHeads,
+                                .started_us = wall_clock_us()});
   rearm();
 }
 
@@ -80,21 +85,26 @@ bool DatagramSenders::send_due(const FlowKey& flow, Sender& s, Instant now) {
   s.sent = before;
   const bool last = now >= s.end || count >= s.left;
   if (last && count == 0) count = 1;
-  if (count > 0) send(flow, s, count, last, now);
+  if (count > 0) send(flow, s, count, last);
   return !last;
 }
 
-void DatagramSenders::send(const FlowKey& flow, Sender& s, std::size_t count, bool last,
-                           Instant now) {
+void DatagramSenders::send(const FlowKey& flow, Sender& s, std::size_t count, bool last) {
+  const std::int64_t us = wall_clock_us();
   for (std::size_t i = 0; i < count; ++i) {
     const auto number = static_cast<std::int64_t>(++s.sent);
     const bool final_one = last && i + 1 == count;
-    emit_datagram({.id = final_one ? -number : number, .sent_us = to_us(now.time_since_epoch())},
+    emit_datagram({.id = final_one ? -number : number, .sent_us = us},
                   MutableBytes(octets_).subspan(i * s.block, kDatagramHead));
+    if (s.trip_times) {
+      emit_datagram_test_head(s.started_us,
+                              MutableBytes(octets_).subspan(i * s.block + kDatagramHead));
+    }
   }
   s.left -= std::min<std::uint64_t>(s.left, count);
   const std::uint16_t each = count > 1 ? static_cast<std::uint16_t>(s.block) : std::uint16_t{0};
-  shard_->send_datagram(flow, Bytes(octets_).first(count * s.block), {.segment_size = each});
+  shard_->send_datagram(flow, Bytes(octets_).first(count * s.block),
+                        {.segment_size = each, .tos = s.tos});
 }
 
 void DatagramSenders::rearm() {

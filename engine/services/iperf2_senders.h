@@ -56,11 +56,14 @@ class DatagramSenders {
   struct Sender {
     Permit permit;
     Instant started;
-    Instant end;             ///< kNever: `left` decides
-    std::uint64_t left;      ///< datagrams
-    std::uint64_t rate;      ///< bits a second
-    std::size_t block;       ///< octets of a datagram
-    std::uint64_t sent = 0;  ///< datagrams
+    Instant end;         ///< kNever: `left` decides
+    std::uint64_t left;  ///< datagrams
+    std::uint64_t rate;  ///< bits a second
+    std::size_t block;   ///< octets of a datagram
+    std::uint8_t tos;
+    bool trip_times;
+    std::int64_t started_us;  ///< since 1970
+    std::uint64_t sent = 0;   ///< datagrams
     Instant next() const;
   };
   struct Hasher {
@@ -71,7 +74,7 @@ class DatagramSenders {
 
   void run(Instant now);
   bool send_due(const FlowKey& flow, Sender& s, Instant now);
-  void send(const FlowKey& flow, Sender& s, std::size_t count, bool last, Instant now);
+  void send(const FlowKey& flow, Sender& s, std::size_t count, bool last);
   void rearm();
 
   Service& service_;

@@ -17,9 +17,11 @@ constexpr std::uint32_t kLengthMask = 0x000001fe;
 constexpr std::uint32_t kRunNow = 0x00000001;
 // The upper flags of the extension.
 constexpr std::uint16_t kTripTimes = 0x0010;
+constexpr std::uint16_t kFqRate = 0x0200;
 constexpr std::uint16_t kReverse = 0x0400;
 constexpr std::uint16_t kFullDuplex = 0x0800;
 
+constexpr std::size_t kBounceTos = 14;  // behind flags, size, id and more flags
 constexpr std::uint32_t kAckType = 2;
 constexpr std::uint32_t kVersionUpper = 0x00020001, kVersionLower = 0x00080003;  // as 2.1.8 says
 constexpr std::int64_t kMicroseconds = 1'000'000;
@@ -38,6 +40,11 @@ void read_amount(std::uint32_t word, Test& test) {
   } else {
     test.octets = static_cast<std::uint32_t>(amount);
   }
+}
+
+/// 0 is no limit.
+void limit(std::uint64_t& rate, std::uint64_t to) {
+  if (to != 0 && (rate == 0 || to < rate)) rate = to;
 }
 
 std::int64_t read_time(Reader& in) {
@@ -91,7 +98,8 @@ Test parse_test(Bytes head) {
   read_amount(in.be32(), test);
   in.bytes(8);  // type and length of the extension
   const std::uint16_t upper = in.be16();
-  in.bytes(14);  // lower flags, version, type of service
+  in.bytes(12);  // lower flags, version
+  const std::uint16_t tos = in.be16();
   const std::uint64_t rate = in.be32();
   const std::uint64_t rate_upper = in.be32() >> 8;
   in.be32();  // prefetch
@@ -99,11 +107,16 @@ Test parse_test(Bytes head) {
   in.be32();
   test.started_us = read_time(in);
   test.trip_times = extended && in.ok() && (upper & kTripTimes) != 0;
+  const std::uint64_t pace = in.be32();
+  const std::uint64_t pace_upper = in.be32();
   if ((flags & kBounce) != 0) {
     test.kind = Test::Kind::bounce;
+    test.tos = static_cast<std::uint8_t>(load_be16(&head[kBounceTos]));
   } else if (extended) {
     test.kind = kind_of(flags, upper);
+    test.tos = static_cast<std::uint8_t>(tos);
     test.rate = rate | rate_upper << 32;
+    if (in.ok() && (upper & kFqRate) != 0) limit(test.rate, (pace | pace_upper << 32) * 8);
   }
   return test;
 }
@@ -115,6 +128,27 @@ std::size_t emit_ack(const Test& test, std::int64_t now_us, MutableBytes out) {
   w.u32(kAckType).u32(size).u32(0).u32(kVersionUpper).u32(kVersionLower).zeros(2);
   if (test.trip_times) w.time(test.started_us).time(now_us).time(now_us);
   return size;
+}
+
+void emit_test_head(std::int64_t started_us, MutableBytes out) {
+  Writer w{out.data()};
+  w.u32(kExtend | kHasLength | kTestHead << 1).zeros(7);
+  w.u32(std::uint32_t{kTripTimes} << 16).u32(kVersionUpper).u32(kVersionLower).zeros(5);
+  w.time(started_us).zeros(2);
+}
+
+void emit_datagram_test_head(std::int64_t started_us, MutableBytes out) {
+  Writer w{out.data()};
+  w.u32(kExtend | kSequence64 | kHasLength | kDatagramTestHead << 1).zeros(7);
+  w.u32(std::uint32_t{kTripTimes} << 16).u32(kVersionUpper).u32(kVersionLower).zeros(13);
+  w.time(started_us).zeros(1);
+}
+
+void emit_burst(const Burst& b, MutableBytes out) {
+  Writer w{out.data()};
+  w.u32(kExtend | kHasLength | kTestHead << 1).zeros(2);
+  w.time(b.started_us).time(b.sent_us).zeros(4);
+  w.u32(b.id).u32(b.size).u32(b.sequence);
 }
 
 std::optional<DatagramHead> parse_datagram(Bytes datagram, bool wide_sequence) {

@@ -14,13 +14,16 @@
 
 namespace pollux::iperf2 {
 
-inline constexpr std::size_t kMinTestHead = 24;   ///< what every client since 2.0.5 sends
-inline constexpr std::size_t kTestHead = 80;      ///< as much as matters here
-inline constexpr std::size_t kDatagramHead = 16;  ///< id, sec, usec, id's upper half
-inline constexpr std::size_t kReport = 128;       ///< the datagram at the end of a UDP test
-inline constexpr std::size_t kMaxAck = 52;        ///< the answer to a test head that asks for it
-inline constexpr std::size_t kBounceHead = 48;    ///< begins each bounce-back message
-inline constexpr std::uint32_t kMaxBounce = 1U << 20;  ///< octets of one
+inline constexpr std::size_t kMinTestHead = 24;        ///< what every client since 2.0.5 sends
+inline constexpr std::size_t kTestHead = 80;           ///< as much as matters here
+inline constexpr std::size_t kDatagramHead = 16;       ///< id, sec, usec, id's upper half
+inline constexpr std::size_t kDatagramTestHead = 108;  ///< behind it, with trip times
+inline constexpr std::size_t kReport = 128;            ///< the datagram at the end of a UDP test
+inline constexpr std::size_t kMaxAck = 52;     ///< the answer to a test head that asks for it
+inline constexpr std::size_t kBurstHead = 56;  ///< begins each burst of a test with trip times
+inline constexpr std::uint32_t kDefaultBurst = 128U << 10;  ///< octets of one
+inline constexpr std::size_t kBounceHead = 48;              ///< begins each bounce-back message
+inline constexpr std::uint32_t kMaxBounce = 1U << 20;       ///< octets of one
 
 /// What a client wants.
 struct Test {
@@ -33,15 +36,17 @@ struct Test {
   Kind kind = Kind::sink;
   bool wide_sequence = false;     ///< UDP: sequence numbers of 64 bits
   bool wants_ack = false;         ///< TCP: waits for it before it sends
-  bool trip_times = false;        ///< TCP: the ack says when it was asked for, and when that came
+  bool trip_times = false;        ///< TCP: acks and what we send have times of our clock in them
   std::int64_t started_us = 0;    ///< with trip_times, by the client's clock
   bool connect_back = false;      ///< -d or -r: we connect to `back_port`, too
   bool connect_back_now = false;  ///< at once (-d), not after its data (-r)
   std::uint16_t back_port = 0;    ///< of the client's address
-  std::uint32_t block = 0;        ///< octets of a datagram; 0: as custom has it
+  std::uint32_t block = 0;        ///< octets of a datagram or burst; 0: as custom has it
   std::uint64_t rate = 0;         ///< bits a second of what we send; 0: as fast as it goes
-  std::optional<Duration> time;   ///< how long we send; else:
-  std::uint64_t octets = 0;       ///< how much
+  std::uint8_t tos = 0;           ///< of what we send
+  std::uint8_t dscp() const { return tos >> 2U; }
+  std::optional<Duration> time;  ///< how long we send; else:
+  std::uint64_t octets = 0;      ///< how much
 };
 
 /// Octets of the test head that begins with `octets`; `octets` has at least kMinTestHead. Never
@@ -54,6 +59,20 @@ Test parse_test(Bytes head);
 /// Writes the answer to a test that wants_ack, at `now_us` since 1970; returns its size, kMaxAck at
 /// most.
 std::size_t emit_ack(const Test& test, std::int64_t now_us, MutableBytes out);
+
+/// A test head of ours, for a client that asked for trip times of what we send: of TCP kTestHead
+/// octets at its begin, of UDP kDatagramTestHead in each datagram.
+void emit_test_head(std::int64_t started_us, MutableBytes out);
+void emit_datagram_test_head(std::int64_t started_us, MutableBytes out);
+/// What a sender with trip times writes in one go.
+struct Burst {
+  std::int64_t started_us = 0;  ///< the test
+  std::int64_t sent_us = 0;
+  std::uint32_t id = 0;  ///< from 1 on
+  std::uint32_t size = 0;
+  std::uint64_t sequence = 0;  ///< octets of all bursts with it
+};
+void emit_burst(const Burst& b, MutableBytes out);
 
 struct DatagramHead {
   std::int64_t id = 0;       ///< negative: the last one, sent again until it is answered

@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import time
 import unittest
 
@@ -212,12 +213,49 @@ class Clients:
             self.assertGreater(total, 50, self.last)
 
     def test_udp_reverse(self):
-        for words in ("-u -t 1 -b 5M -R", "-u -t 1 -b 5M --full-duplex"):
+        # So few, that a first one with a wrong clock would still be in the mean.
+        for words, least in (("-u -t 1 -R", 50), ("-u -t 1 -b 5M -R", 300),
+                             ("-u -t 1 -b 5M --full-duplex", 300)):
             with self.subTest(words=words):
                 out = self.iperf_text(words, port=PORT + 1)
-                _, _, lost, total = self.received(out)[0]
+                _, jitter_ms, lost, total = self.received(out)[0]
                 self.assert_lost_on_the_way(lost)
-                self.assertGreater(total, 300, self.last)
+                self.assertGreater(total, least, self.last)
+                self.assertLess(jitter_ms, 1000, self.last)
+
+    def test_trip_times_of_what_the_engine_sends(self):
+        for words in ("-t 1 -R", "-t 1 -R -l 10000", "-n 1M -R", "-t 1 -R -X", "-t 1 --full-duplex"):
+            with self.subTest(words=words):
+                out = self.iperf_text(f"{words} --trip-times")
+                self.assertNotIn("WARN", out, self.last)
+                found = re.search(r"\[ \*1\].* ([\d.]+)/([\d.]+)/([\d.]+)/[\d.]+ ms \((\d+)/", out)
+                self.assertIsNotNone(found, self.last)
+                average, low, high, bursts = map(float, found.groups())
+                self.assertTrue(0 <= low <= average <= high < 20_000, self.last)
+                self.assertGreater(bursts, 0, self.last)
+        out = self.iperf_text("-u -t 1 -R --trip-times", port=PORT + 1)
+        self.assertNotIn("WARN", out, self.last)
+        found = re.search(r"\[ \*1\] 0.0000-([\d.]+) sec .* ([\d.]+)/[\d.]+/[\d.]+/[\d.]+ ms", out)
+        self.assertIsNotNone(found, self.last)
+        self.assertLess(float(found[1]), 100, self.last)
+        self.assertLess(float(found[2]), 20_000, self.last)
+
+    def test_a_pace_is_kept(self):
+        [(_, octets, _)] = self.iperf("-t 1 -R --fq-rate 5M")
+        self.assertGreater(octets, 1_000_000, self.last)
+        self.assertLess(octets, 7_000_000, self.last)
+
+    def test_type_of_service_of_what_the_engine_sends(self):
+        for words, port in (("-t 1 -b 5M -R", PORT), ("-t 1 -b 5M -d -L 5099", PORT),
+                            ("--bounceback -t 1", PORT), ("-u -t 1 -b 1M -R", PORT + 1)):
+            with self.subTest(words=words):
+                capture = self.lab.start("tcpdump", "-ni", "pollux0", "-c", 5, "-v", "src", ENGINE,
+                                         "and", "greater", 100, "and", "ip[1] = 0x20",
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                capture.stderr.readline()  # it listens
+                self.iperf_text(f"{words} -S 0x20", port=port)
+                out, _ = capture.communicate(timeout=20)
+                self.assertIn("tos 0x20", out, self.last)
 
     # -- peers that are no iperf
 

@@ -21,6 +21,7 @@ struct Head {
   std::uint32_t port = 0;
   std::uint32_t block = 0;
   std::uint32_t rate = 0;
+  std::uint32_t tos = 0;
 };
 
 std::string words(std::initializer_list<std::uint32_t> all) {
@@ -35,7 +36,7 @@ std::string words(std::initializer_list<std::uint32_t> all) {
 
 std::string test_head(const Head& h) {
   return words({h.flags, 1, h.port, h.block, 0, static_cast<std::uint32_t>(h.amount), 0, 0,
-                std::uint32_t{h.upper} << 16, 0x20001, 0x80003, 0, h.rate, 0, 0});
+                std::uint32_t{h.upper} << 16, 0x20001, 0x80003, h.tos, h.rate, 0, 0});
 }
 
 std::string datagram(std::int64_t id, std::size_t size = 1000, std::uint32_t sent_us = 0,
@@ -128,6 +129,71 @@ TEST_F(Iperf2, SendsForSoLongAtARate) {
   net.run(2s);
   EXPECT_NEAR(static_cast<double>(side.received.size()), 2e6, 3e5);
   EXPECT_TRUE(side.peer_closed);
+}
+
+/// The longer head, with a start time and a pace in octets a second.
+std::string long_head(std::uint16_t upper, std::int32_t amount, std::uint32_t block,
+                      std::uint32_t pace = 0) {
+  return words({0x440100a0, 1,       0,
+                block,      0,       static_cast<std::uint32_t>(amount),
+                0,          0,       std::uint32_t{upper} << 16,
+                0x20001,    0x80003, 0,
+                0,          0,       0,
+                0,          1,       2,
+                pace,       0});
+}
+
+TEST_F(Iperf2, WithTripTimesEachBurstHasAHead) {
+  auto s = net.connect();
+  s.write(bytes_of(long_head(kUpperReverse | kUpperTrips, 10'000, 1'000)));
+  net.run(1s);
+  const std::string& got = side(s).received;
+  ASSERT_EQ(got.size(), kTestHead + 10'000) << "the test head is no payload";
+  EXPECT_EQ(word(got, 8), std::uint32_t{kUpperTrips} << 16);
+  const std::uint32_t begun = word(got, 16);
+  EXPECT_GT(begun, 1'500'000'000U) << "by the wall clock";
+  for (std::uint32_t i = 0; i < 10; ++i) {
+    const std::string burst = got.substr(kTestHead + i * 1'000);
+    EXPECT_EQ(word(burst, 3), begun);
+    EXPECT_GE(word(burst, 5), begun);
+    EXPECT_EQ(word(burst, 11), i + 1);
+    EXPECT_EQ(word(burst, 12), 1'000U);
+    EXPECT_EQ(word(burst, 13), (i + 1) * 1'000);
+  }
+}
+
+TEST_F(Iperf2, ABurstIsNeverShorterThanItsHead) {
+  auto s = net.connect();
+  s.write(bytes_of(long_head(kUpperReverse | kUpperTrips, 1'000'000, 1)));
+  net.run(5s);
+  const std::string& got = side(s).received;
+  EXPECT_GE(got.size(), kTestHead + 1'000'000);
+  EXPECT_LE(got.size(), kTestHead + 1'000'000 + kBurstHead);
+  for (std::size_t i = 0; kTestHead + (i + 1) * kBurstHead <= got.size(); ++i)
+    ASSERT_EQ(word(got.substr(kTestHead + i * kBurstHead, kBurstHead), 11), i + 1);
+}
+
+TEST_F(Iperf2, TheLowerOfRateAndPaceHolds) {
+  constexpr std::uint16_t kUpperPace = 0x0200;
+  const auto rate_of = [](std::uint16_t upper, std::uint32_t rate, std::uint32_t pace) {
+    std::string head = long_head(upper, -100, 0, pace);
+    const std::string r = words({rate});
+    head.replace(48, 4, r);
+    return parse_test(bytes_of(head)).rate;
+  };
+  EXPECT_EQ(rate_of(kUpperPace, 0, 100), 800U);
+  EXPECT_EQ(rate_of(kUpperPace, 500, 100), 500U);
+  EXPECT_EQ(rate_of(kUpperPace, 900, 100), 800U);
+  EXPECT_EQ(rate_of(kUpperPace, 900, 0), 900U);
+  EXPECT_EQ(rate_of(0, 0, 100), 0U) << "only where the flag says so";
+}
+
+TEST_F(Iperf2, WhatItSendsHasTheTypeOfServiceOfTheHead) {
+  Head h{.flags = kFlagsReverse, .upper = kUpperReverse};
+  h.tos = 0xb8;
+  EXPECT_EQ(parse_test(bytes_of(test_head(h))).dscp(), 46);
+  EXPECT_EQ(parse_test(bytes_of(words({0x00800000, 100, 1, 0xb8, 0, 0}))).dscp(), 46);  // bounce
+  EXPECT_EQ(parse_test(bytes_of(words({0, 1, 0, 0, 0, 0}))).dscp(), 0);
 }
 
 TEST_F(Iperf2, NoSenderOutlastsItsLimit) {
