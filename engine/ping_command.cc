@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cmath>
@@ -33,6 +34,60 @@ std::string milliseconds(double ms) {
   return ms >= 1 ? fmt::format("{:.2f}", ms) : fmt::format("{:.3f}", ms);
 }
 
+/// `texts[code]`, else `otherwise` with the code.
+template <std::size_t N>
+std::string text_of(const std::array<std::string_view, N>& texts, unsigned code,
+                    std::string_view otherwise) {
+  if (code < N && !texts[code].empty()) return std::string(texts[code]);
+  return fmt::format("{}{}", otherwise, code);
+}
+
+std::string describe_v4(unsigned type, unsigned code, unsigned mtu) {
+  constexpr unsigned kUnreachable = 3, kTimeExceeded = 11, kTooLong = 4;
+  constexpr std::array<std::string_view, 14> unreachable{
+      "Destination Net Unreachable",
+      "Destination Host Unreachable",
+      "Destination Protocol Unreachable",
+      "Destination Port Unreachable",
+      "",
+      "Source Route Failed",
+      "Destination Net Unknown",
+      "Destination Host Unknown",
+      "",
+      "Destination Net Prohibited",
+      "Destination Host Prohibited",
+      "Destination Net Unreachable for Type of Service",
+      "Destination Host Unreachable for Type of Service",
+      "Packet filtered"};
+  constexpr std::array<std::string_view, 2> exceeded{"Time to live exceeded",
+                                                     "Frag reassembly time exceeded"};
+  if (type == kUnreachable && code == kTooLong) {
+    return fmt::format("Frag needed and DF set (mtu = {})", mtu);
+  }
+  if (type == kUnreachable) return text_of(unreachable, code, "Dest Unreachable, Bad Code: ");
+  if (type == kTimeExceeded) return text_of(exceeded, code, "Time exceeded, Bad Code: ");
+  return "Parameter problem";
+}
+
+std::string describe_v6(unsigned type, unsigned code, unsigned mtu) {
+  constexpr unsigned kUnreachable = 1, kTooBig = 2, kTimeExceeded = 3;
+  constexpr std::array<std::string_view, 5> unreachable{"No route", "Administratively prohibited",
+                                                        "Beyond scope of source address",
+                                                        "Address unreachable", "Port unreachable"};
+  constexpr std::array<std::string_view, 2> exceeded{"Hop limit", "Defragmentation failure"};
+  if (type == kUnreachable) {
+    return "Destination unreachable: " + text_of(unreachable, code, "Unknown code ");
+  }
+  if (type == kTooBig) return fmt::format("Packet too big: mtu={}", mtu);
+  if (type == kTimeExceeded) return "Time exceeded: " + text_of(exceeded, code, "code ");
+  return "Parameter problem";
+}
+
+/// An ICMP error, in ping's words.
+std::string describe(bool v4, unsigned type, unsigned code, unsigned mtu) {
+  return v4 ? describe_v4(type, code, mtu) : describe_v6(type, code, mtu);
+}
+
 /// What has been heard, and what is printed of it.
 class Session {
  public:
@@ -43,6 +98,7 @@ class Session {
     if (line.contains("start")) return start(line.at("start"));
     if (line.contains("sent")) transmitted_ = line.at("sent").get<std::uint64_t>();
     if (line.contains("answer")) answer(line.at("answer"));
+    if (line.contains("failure")) failure(line.at("failure"));
   }
   int finish() {
     command_.json ? print_json() : print_text();
@@ -88,6 +144,23 @@ class Session {
          << std::flush;
   }
 
+  void failure(const nlohmann::json& f) {
+    ++errors_;
+    const std::string from = f.at("from").get<std::string>();
+    const std::string why = describe(IpAddr::parse(from)->is_v4(), f.at("type").get<unsigned>(),
+                                     f.at("code").get<unsigned>(), f.at("mtu").get<unsigned>());
+    if (command_.json) {
+      failures_.push_back(Json{{"icmp_seq", f.at("number")},
+                               {"from", from},
+                               {"type", f.at("type")},
+                               {"code", f.at("code")},
+                               {"text", why}});
+      return;
+    }
+    out_ << fmt::format("From {} icmp_seq={} {}\n", from, f.at("number").get<std::uint64_t>(), why)
+         << std::flush;
+  }
+
   std::int64_t time_ms() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(last_ - first_).count();
   }
@@ -104,10 +177,11 @@ class Session {
 
   void print_text() const {
     out_ << fmt::format("\n--- {} ping statistics ---\n", command_.address)
-         << fmt::format("{} packets transmitted, {} received,{} {:.6g}% packet loss, time {}ms\n",
+         << fmt::format("{} packets transmitted, {} received,{}{} {:.6g}% packet loss, time {}ms\n",
                         transmitted_, received_,
                         duplicates_ > 0 ? fmt::format(" +{} duplicates,", duplicates_) : "",
-                        loss_percent(), time_ms());
+                        errors_ > 0 ? fmt::format(" +{} errors,", errors_) : "", loss_percent(),
+                        time_ms());
     if (received_ > 0) {
       out_ << fmt::format("rtt min/avg/max/mdev = {:.3f}/{:.3f}/{:.3f}/{:.3f} ms\n", least_, mean(),
                           most_, deviation());
@@ -124,6 +198,7 @@ class Session {
             ? Json(nullptr)
             : Json{{"min", least_}, {"avg", mean()}, {"max", most_}, {"mdev", deviation()}};
     j["replies"] = replies_;
+    j["errors"] = failures_;
     out_ << j.dump(2) << std::endl;
   }
 
@@ -131,9 +206,10 @@ class Session {
   std::ostream& out_;
   std::string local_, remote_;
   Clock::time_point first_ = Clock::now(), last_ = first_;
-  std::uint64_t transmitted_ = 0, received_ = 0, duplicates_ = 0;
+  std::uint64_t transmitted_ = 0, received_ = 0, duplicates_ = 0, errors_ = 0;
   double least_ = 0, most_ = 0, sum_ = 0, squares_ = 0;  ///< of round trips, ms
   Json replies_ = Json::array();
+  Json failures_ = Json::array();
 };
 
 /// SIGINT as a descriptor.

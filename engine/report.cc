@@ -113,7 +113,7 @@ void add_tcp_info(json& c, const tcp::Conn::Info& i) {
 }
 
 json connection_json(const ConnEntry& e, std::size_t worker, Instant now) {
-  const tcp::Conn::Info i = e.tcp.info();
+  const tcp::Conn::Info i = e.tcp.info(now);
   const bool sampled = i.srtt > Duration::zero();
   json c = {{"local", e.key.local.to_string()},
             {"remote", e.key.remote.to_string()},

@@ -177,7 +177,8 @@ bool Shard::send_icmp(const wire::IpHeader& ip, MutableBytes head, std::span<con
 // --- ping
 
 std::optional<EchoFlow> Shard::open_echo(const IpAddr& remote, Service& service) {
-  if (remote.is_never_source() || remote.is_multicast_or_broadcast()) return {};
+  const bool none = remote.is_never_source() || remote.is_multicast_or_broadcast();
+  if (none || is_own_host(remote)) return {};
   EchoFlow flow{.local = source_for(remote), .remote = remote};
   // Answers go by their addresses alone.
   const FlowKey key{.local = {flow.local, 0}, .remote = {remote, 0}};
@@ -206,15 +207,25 @@ bool Shard::send_echo(const EchoFlow& flow, std::uint16_t sequence, Bytes data) 
   return send_icmp(ip, head, parts);
 }
 
-void Shard::on_echo_reply(const icmp::EchoReply& reply) {
-  const auto at = echo_flows_.find(reply.id);
-  if (at == echo_flows_.end()) return drop(DropReason::icmp_ignored);
+Service* Shard::echo_sender(std::uint16_t id, const IpAddr& local, const IpAddr& remote) const {
+  const auto at = echo_flows_.find(id);
+  if (at == echo_flows_.end()) return nullptr;
   const auto& [flow, service] = at->second;
-  if (flow.local != reply.local || flow.remote != reply.remote) {
-    return drop(DropReason::icmp_ignored);
-  }
+  return flow.local == local && flow.remote == remote ? service : nullptr;
+}
+
+void Shard::on_echo_reply(const icmp::EchoReply& reply) {
+  Service* const service = echo_sender(reply.id, reply.local, reply.remote);
+  if (service == nullptr) return drop(DropReason::icmp_ignored);
   stages_->enter(Stage::service);
   service->on_echo_reply(reply);
+}
+
+void Shard::on_echo_error(const icmp::EchoError& error) {
+  Service* const service = echo_sender(error.id, error.local, error.remote);
+  if (service == nullptr) return drop(DropReason::icmp_ignored);
+  stages_->enter(Stage::service);
+  service->on_echo_error(error);
 }
 
 }  // namespace pollux

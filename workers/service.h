@@ -38,7 +38,8 @@ class Shard;
 struct ConnEntry;
 namespace icmp {
 struct EchoReply;
-}
+struct EchoError;
+}  // namespace icmp
 
 /// Per-connection state of a service; destroyed after on_closed.
 class Session {
@@ -196,6 +197,8 @@ class alignas(kSharedLine) Service {
   virtual void on_datagram_error(const FlowKey&, bool /*hard*/) {}
   /// An answer to Shard::send_echo() of a flow of Shard::open_echo().
   virtual void on_echo_reply(const icmp::EchoReply&) {}
+  /// Somebody on the way says that a request will have no answer.
+  virtual void on_echo_error(const icmp::EchoError&) {}
 
   /// What connections of this service begin with; nullopt: what the shard's options say.
   void set_congestion_control(std::optional<tcp::CcKind> kind) { congestion_control_ = kind; }

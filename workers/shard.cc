@@ -99,11 +99,14 @@ bool Shard::is_ours(const IpAddr& a) const {
 /// only a packet from and to the same address is a lie.
 std::optional<DropReason> Shard::check_addresses(const wire::IpHeader& ip) const {
   if (!is_ours(ip.dst)) return DropReason::ip_not_ours;
-  const bool own = ip.src == ip.dst ||
-                   std::any_of(options_.addresses.begin(), options_.addresses.end(),
-                               [&](const Prefix& p) { return p.is_host() && p.contains(ip.src); });
+  const bool own = ip.src == ip.dst || is_own_host(ip.src);
   if (ip.src.is_never_source() || own) return DropReason::ip_bad_source;
   return std::nullopt;
+}
+
+bool Shard::is_own_host(const IpAddr& a) const {
+  return std::any_of(options_.addresses.begin(), options_.addresses.end(),
+                     [&](const Prefix& p) { return p.is_host() && p.contains(a); });
 }
 
 void Shard::on_tcp(const wire::IpHeader& ip, const RxPacket& packet, Bytes segment) {
@@ -205,7 +208,8 @@ IpAddr Shard::source_for(const IpAddr& remote) const {
 /// destination, then the next one (RFC 6056 3.3.3).
 std::optional<FlowKey> Shard::pick_flow(const IpAddr& local_address, const Endpoint& remote,
                                         const IsFree& is_free) const {
-  if (remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast()) return {};
+  const bool none = remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast();
+  if (none || is_own_host(remote.addr)) return {};
   const IpAddr source = local_address == IpAddr{} ? source_for(remote.addr) : local_address;
   if (source == IpAddr{}) return {};
   FlowKey key{.local = {source, 0}, .remote = remote};
@@ -259,6 +263,7 @@ void Shard::on_icmp(const wire::IpHeader& ip, const RxPacket& packet, Bytes mess
     return on_icmp_error(*error, ip.is_v4());
   }
   if (const auto* reply = std::get_if<icmp::EchoReply>(&judged)) return on_echo_reply(*reply);
+  if (const auto* failed = std::get_if<icmp::EchoError>(&judged)) return on_echo_error(*failed);
   answer_echo(ip, std::get<icmp::EchoRequest>(judged), message);
 }
 

@@ -137,9 +137,12 @@ class alignas(kSharedLine) Shard {
   /// Accepts connections to `local` (an empty address: every address of the engine) for `service`,
   /// which must outlive the shard. MUST-41: existing connections are not disturbed.
   void listen(const Endpoint& local, bool any_address, Service& service);
+  /// Whether `a` is an address of the engine, and no other host's within a prefix that it owns.
+  bool is_own_host(const IpAddr& a) const;
   /// Opens a connection to `remote` from `local_address`, or from the engine's first address of
   /// that family when it is empty (MUST-43, MUST-44); nullptr when the remote address cannot be
-  /// opened to (MUST-46), the engine has no address of its family, or no port or memory is free.
+  /// opened to (MUST-46) or is the engine's own, the engine has no address of its family, or no
+  /// port or memory is free.
   ConnEntry* connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
                      Service& service);
 
@@ -276,6 +279,9 @@ class alignas(kSharedLine) Shard {
   void on_udp(const wire::IpHeader& ip, const RxPacket& packet, Bytes datagram);
   void on_datagram_error(const icmp::Error& error);
   void on_echo_reply(const icmp::EchoReply& reply);
+  void on_echo_error(const icmp::EchoError& error);
+  /// Who sent the request; nullptr: nobody.
+  Service* echo_sender(std::uint16_t id, const IpAddr& local, const IpAddr& remote) const;
   Service* find_datagram_service(const FlowKey& flow) const;
   bool emit_datagram(const FlowKey& flow, Bytes payload, DatagramOptions options);
   void send_port_unreachable(const wire::IpHeader& cause, Bytes packet);

@@ -26,8 +26,11 @@ struct ConnectService::Call final : Session {
 void ConnectService::open(Shard& shard, std::uint64_t id, ConnectRequest request, Instant now) {
   ConnEntry* e = shard.connect(now, {}, request.remote, *this);
   if (e == nullptr) {
-    request.link->send(json{{"error", "cannot connect to " + request.remote.to_string() +
-                                          ": no address of its family, or no port is free"}});
+    const char* const why = shard.is_own_host(request.remote.addr)
+                                ? "the engine opens no connection to itself"
+                                : "no address of its family, or no port is free";
+    request.link->send(
+        json{{"error", "cannot connect to " + request.remote.to_string() + ": " + why}});
     return request.link->finish();
   }
   Stream s(shard, *e);

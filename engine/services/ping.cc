@@ -76,12 +76,9 @@ class PingService::Ping {
   }
 
   void on_reply(const icmp::EchoReply& reply, Instant now) {
-    // Numbers on the wire have 16 bits: it is the latest of those that end so.
-    const auto sent = std::find_if(pending_.rbegin(), pending_.rend(), [&](const Sent& s) {
-      return static_cast<std::uint16_t>(s.number) == reply.sequence;
-    });
+    Sent* const sent = find(reply.sequence);
     const bool same = std::equal(reply.data.begin(), reply.data.end(), data_.begin(), data_.end());
-    if (finished_ || sent == pending_.rend() || !same) return;
+    if (finished_ || sent == nullptr || !same) return;
     const Duration time = now - sent->at;
     if (!sent->answered) ++answered_;
     longest_ = std::max(longest_, time);
@@ -95,12 +92,35 @@ class PingService::Ping {
     if (request_.count != 0 && answered_ == request_.count) finish();
   }
 
+  void on_error(const icmp::EchoError& error) {
+    Sent* const sent = find(error.sequence);
+    if (finished_ || sent == nullptr || sent->answered || sent->failed) return;
+    sent->failed = true;
+    ++failed_;
+    tell({{"failure",
+           {{"number", sent->number},
+            {"from", error.from.to_string()},
+            {"type", error.type},
+            {"code", error.code},
+            {"mtu", error.mtu}}}});
+    if (request_.count != 0 && answered_ + failed_ == request_.count) finish();
+  }
+
  private:
   struct Sent {
     std::uint64_t number;
     Instant at;
     bool answered = false;
+    bool failed = false;
   };
+
+  /// Numbers on the wire have 16 bits: the latest of those that end so.
+  Sent* find(std::uint16_t sequence) {
+    const auto at = std::find_if(pending_.rbegin(), pending_.rend(), [&](const Sent& s) {
+      return static_cast<std::uint16_t>(s.number) == sequence;
+    });
+    return at == pending_.rend() ? nullptr : &*at;
+  }
 
   bool all_sent() const { return request_.count != 0 && sent_ == request_.count; }
 
@@ -139,6 +159,7 @@ class PingService::Ping {
   std::deque<Sent> pending_;
   std::uint64_t sent_ = 0;
   std::uint64_t answered_ = 0;
+  std::uint64_t failed_ = 0;
   Duration longest_{};
   Instant next_{};
   bool finished_ = false;
@@ -159,6 +180,7 @@ PingService::Opened PingService::open(Shard& shard, std::uint64_t id, const Ping
   if (request.size > most) {
     return refuse("a packet takes at most " + std::to_string(most) + " octets");
   }
+  if (shard.is_own_host(request.remote)) return refuse("that is the engine itself");
   const auto flow = shard.open_echo(request.remote, *this);
   if (!flow) return Opened::elsewhere;
   if (flow->local.is_v4() != request.remote.is_v4() || flow->local == IpAddr{}) {
@@ -183,6 +205,12 @@ void PingService::on_drain() {
 void PingService::on_echo_reply(const icmp::EchoReply& reply) {
   for (const auto& [id, ping] : pings_) {
     if (ping->flow().id == reply.id) return ping->on_reply(reply, shard().now());
+  }
+}
+
+void PingService::on_echo_error(const icmp::EchoError& error) {
+  for (const auto& [id, ping] : pings_) {
+    if (ping->flow().id == error.id) return ping->on_error(error);
   }
 }
 

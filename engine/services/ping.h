@@ -28,8 +28,9 @@ struct PingRequest {
 PingRequest parse_ping_request(std::string_view text);
 
 /// One object for each worker. Lines on the link: {"start": {"local", "remote"}}, then {"sent": n},
-/// and for each answer {"answer": {"number", "ttl", "octets", "time_us", "duplicate"}}; or
-/// {"error": words}; then it is finished.
+/// and for each answer {"answer": {"number", "ttl", "octets", "time_us", "duplicate"}}, for each
+/// request of which ICMP says that it has none {"failure": {"number", "from", "type", "code",
+/// "mtu"}}; or {"error": words}; then it is finished.
 class PingService final : public Service {
  public:
   /// Requests that are remembered for late answers, of one ping.
@@ -47,6 +48,7 @@ class PingService final : public Service {
   void abandon(std::uint64_t id);
   void on_drain() override;
   void on_echo_reply(const icmp::EchoReply& reply) override;
+  void on_echo_error(const icmp::EchoError& error) override;
 
  private:
   class Ping;

@@ -7,7 +7,6 @@
 namespace pollux::icmp {
 namespace {
 
-using Judgement = std::variant<EchoRequest, EchoReply, Error, DropReason>;
 using Kind = Error::Kind;
 
 constexpr std::uint8_t kEchoV4 = 8, kEchoReplyV4 = 0, kEchoV6 = 128, kEchoReplyV6 = 129;
@@ -120,11 +119,29 @@ std::optional<Quote> parse_quote_v6(Bytes b) {
   return q;
 }
 
-Judgement attribute(const wire::IpHeader& ip, Bytes quoted, const Verdict& verdict) {
+Judgement attribute_to_echo(const wire::IpHeader& ip, const Quote& quote, Bytes error,
+                            std::uint32_t mtu) {
+  const std::uint8_t* request = quote.transport.data();
+  if (request[0] != (ip.is_v4() ? kEchoV4 : kEchoV6)) return DropReason::icmp_ignored;
+  return EchoError{.local = quote.src,
+                   .remote = quote.dst,
+                   .from = ip.src,
+                   .id = load_be16(request + 4),
+                   .sequence = load_be16(request + 6),
+                   .type = error[0],
+                   .code = error[1],
+                   .mtu = mtu};
+}
+
+Judgement attribute(const wire::IpHeader& ip, Bytes message, const Verdict& verdict) {
+  const Bytes quoted = message.subspan(kHeaderSize);
   const auto quote = ip.is_v4() ? parse_quote_v4(quoted) : parse_quote_v6(quoted);
   if (!quote || quote->transport.size() < kTransportQuote) return DropReason::icmp_malformed;
   // An error travels to whom the packet came from: anything else is forged (RFC 5927 4).
   if (quote->src != ip.dst) return DropReason::icmp_ignored;
+  const bool echo =
+      ip.is_v4() ? quote->protocol == wire::kProtoIcmp : quote->protocol == wire::kProtoIcmpV6;
+  if (echo) return attribute_to_echo(ip, *quote, message, verdict.mtu);
   if (quote->protocol != wire::kProtoTcp && quote->protocol != wire::kProtoUdp) {
     return DropReason::icmp_ignored;
   }
@@ -163,8 +180,7 @@ bool is_echo(std::uint8_t protocol, Bytes message) {
   return protocol == wire::kProtoIcmp && (type == kEchoV4 || type == kEchoReplyV4);
 }
 
-std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,
-                                                              Bytes message, bool verify_checksum) {
+Judgement parse(const wire::IpHeader& ip, Bytes message, bool verify_checksum) {
   if (message.size() < kHeaderSize) return DropReason::icmp_malformed;
   if (verify_checksum && !checksum_ok(ip, message)) return DropReason::icmp_malformed;
   const bool v4 = ip.is_v4();
@@ -181,7 +197,7 @@ std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHead
   }
   const auto verdict = v4 ? judge_error_v4(message) : judge_error_v6(message);
   if (!verdict) return DropReason::icmp_ignored;
-  return attribute(ip, message.subspan(kHeaderSize), *verdict);
+  return attribute(ip, message, *verdict);
 }
 
 }  // namespace pollux::icmp

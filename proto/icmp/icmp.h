@@ -39,6 +39,18 @@ struct EchoReply {
   Bytes data;
 };
 
+/// An ICMP error about an echo request of ours (or about nobody's).
+struct EchoError {
+  IpAddr local;
+  IpAddr remote;
+  IpAddr from;  ///< who says so
+  std::uint16_t id = 0;
+  std::uint16_t sequence = 0;
+  std::uint8_t type = 0;  ///< of the error, of ICMP or ICMPv6 as `from` is
+  std::uint8_t code = 0;
+  std::uint32_t mtu = 0;  ///< where the packet was too long, else 0
+};
+
 inline constexpr std::size_t kHeaderSize = 8;
 inline constexpr std::size_t kChecksumOffset = 2;
 
@@ -55,7 +67,7 @@ bool is_echo(std::uint8_t protocol, Bytes message);
 
 /// Judges a message. `message` is the IP payload. Source Quench, redirects and other answers are
 /// icmp_ignored; wrong checksum or truncation is icmp_malformed.
-std::variant<EchoRequest, EchoReply, Error, DropReason> parse(const wire::IpHeader& ip,
-                                                              Bytes message, bool verify_checksum);
+using Judgement = std::variant<EchoRequest, EchoReply, Error, EchoError, DropReason>;
+Judgement parse(const wire::IpHeader& ip, Bytes message, bool verify_checksum);
 
 }  // namespace pollux::icmp

@@ -212,7 +212,7 @@ void Conn::abort() {
   close_with(CloseCause::aborted);
 }
 
-Conn::Info Conn::info() const {
+Conn::Info Conn::info(Instant now) const {
   Info i;
   i.mss = mss_;
   i.cwnd = window();
@@ -246,9 +246,10 @@ Conn::Info Conn::info() const {
   i.min_rtt = rtt_.min_rtt();
   i.reordering_window =
       rack_.window(i.min_rtt, i.srtt, in_recovery_ || rto_recovery_, board_.sacked() / mss_);
-  i.busy = stats_.busy;
-  i.window_limited = stats_.window_limited;
-  i.buffer_limited = stats_.buffer_limited;
+  const LimitTimes times = limit_times(now);
+  i.busy = times.busy;
+  i.window_limited = times.window;
+  i.buffer_limited = times.buffer;
   i.back_offs = rtt_.back_offs();
   i.sack = sack_on_;
   i.timestamps = ts_on_;

@@ -210,7 +210,10 @@ class Conn {
     bool sack = false, timestamps = false, ecn = false, reordering_seen = false;
     bool in_recovery = false, in_timeout = false;
   };
-  Info info() const;
+  /// As of now: what lasts still counts so far.
+  Info info(Instant now) const;
+  /// As of the last time that it went from one limit to another.
+  Info info() const { return info(stats_.limit_since); }
   std::uint32_t mss() const { return mss_; }
   CcKind congestion_control() const { return cc_.kind(); }
   /// Octets of payload held in all queues.
@@ -321,6 +324,10 @@ class Conn {
   void fill_sack(wire::TcpOptions& options);
   void pace(Instant now, std::uint32_t octets);
   void note_limit(Instant now);
+  struct LimitTimes {
+    Duration busy{}, window{}, buffer{};
+  };
+  LimitTimes limit_times(Instant now) const;
   /// Of the first octet in the send queue. Not una == iss: that comes again every 4 GiB.
   Seq data_una() const { return syn_acked_ ? snd_.una : snd_.una + 1; }
   std::uint32_t ts_now(Instant now) const;
@@ -454,7 +461,7 @@ class Conn {
   struct {
     std::uint64_t delivery_rate = 0;
     Instant limit_since{};
-    Duration busy{}, window_limited{}, buffer_limited{};
+    LimitTimes limit_times;  ///< until then
   } stats_;
 };
 

@@ -184,12 +184,18 @@ void Conn::note_limit(Instant now) {
   }
   if (left < mss_ && board_.lost() == 0 && pipe() < window()) rate_.on_app_limited(board_.pipe());
   if (limit == limit_) return;
-  const Duration spent = now - stats_.limit_since;
-  if (limit_ != Limit::idle) stats_.busy += spent;
-  if (limit_ == Limit::window) stats_.window_limited += spent;
-  if (limit_ == Limit::buffer) stats_.buffer_limited += spent;
+  stats_.limit_times = limit_times(now);
   stats_.limit_since = now;
   limit_ = limit;
+}
+
+Conn::LimitTimes Conn::limit_times(Instant now) const {
+  const Duration spent = now - stats_.limit_since;
+  LimitTimes t = stats_.limit_times;
+  if (limit_ != Limit::idle) t.busy += spent;
+  if (limit_ == Limit::window) t.window += spent;
+  if (limit_ == Limit::buffer) t.buffer += spent;
+  return t;
 }
 
 std::uint32_t Conn::fill_data(Seq at, std::uint32_t size, SegmentOut& out) const {

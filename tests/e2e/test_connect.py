@@ -8,7 +8,7 @@ import time
 import unittest
 
 import peer
-from harness import BINARY, HOST, HOST6, SLOWNESS, Lab, LabCase, wait_until
+from harness import BINARY, ENGINE, HOST, HOST6, SLOWNESS, Lab, LabCase, wait_until
 from peer import MIB, Server, Talk, octets, reset
 
 TARGET = 9000
@@ -126,6 +126,11 @@ class Connect(LabCase):
         code, _, err = connect(self.lab, "127.0.0.1:1")
         self.assertEqual(1, code)
         self.assertIn("cannot connect to 127.0.0.1:1", err)
+        begin = time.monotonic()
+        code, _, err = connect(self.lab, f"{ENGINE}:7")
+        self.assertEqual((1, f"pollux: cannot connect to {ENGINE}:7: the engine opens no connection "
+                          "to itself\n"), (code, err))
+        self.assertLess(time.monotonic() - begin, 5)
 
     def test_usage(self):
         for target in ("198.18.0.1", "host:80", "2001:2::1:80", "198.18.0.1:0", "198.18.0.1:70000"):

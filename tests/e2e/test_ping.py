@@ -63,6 +63,27 @@ class Ping:
             code, out, err = self.ping("-c", 1, f"198.19.0.{last}")
             self.assertEqual((code, err), (0, ""), out)
 
+    def test_errors_of_others_are_printed(self):
+        def forwarding(on):
+            self.lab.run("sysctl", "-qw", f"net.ipv4.ip_forward={on}",
+                         f"net.ipv6.conf.all.forwarding={on}")
+
+        forwarding(1)
+        self.addCleanup(forwarding, 0)
+        self.lab.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0")
+        for host, nobody, text in (
+                (HOST, "198.18.0.99", "Destination Host Unreachable"),
+                (HOST6, "2001:2::99", "Destination unreachable: No route")):
+            self.lab.run("ip", "route", "replace", "unreachable", nobody)
+            code, out, err = self.ping("-c", 2, "-i", 0.01, nobody)
+            self.assertEqual((code, err), (1, ""), out)
+            for number in (1, 2):
+                self.assertIn(f"From {host} icmp_seq={number} {text}\n", out)
+            self.assertIn("2 packets transmitted, 0 received, +2 errors, 100% packet loss", out)
+            report = json.loads(self.ping("-c", 1, "--json", nobody)[1])
+            self.assertEqual([(e["icmp_seq"], e["from"], e["text"]) for e in report["errors"]],
+                             [(1, host, text)])
+
     def test_exit_codes(self):
         code, out, _ = self.ping("-c", 2, "-i", 0.01, "-W", 0.2, "198.18.0.77")
         self.assertEqual(code, 1, out)
@@ -70,6 +91,8 @@ class Ping:
         code, _, err = self.ping("-c", 1, "224.0.0.1")
         self.assertEqual(code, 2, err)
         self.assertRegex(err, r"^pollux: cannot ping .*\n$")
+        code, _, err = self.ping("-c", 1, ENGINE)
+        self.assertEqual((code, err), (2, f"pollux: cannot ping {ENGINE}: that is the engine itself\n"))
         for words in (["localhost"], ["-s", 65508, HOST], ["-c", 0, HOST], ["-i", 0, HOST], []):
             self.assertEqual(self.ping(*words)[0], 2)
         code = subprocess.run(self.lab.command(BINARY, "ping", HOST, "--control", "/nonexistent"),

@@ -88,6 +88,45 @@ TEST_F(PingTest, ADrainEndsIt) {
   EXPECT_TRUE(link->is_finished());
 }
 
+TEST_F(PingTest, TellsOnceOfEachThatFailsAndEndsWithTheLast) {
+  const IpAddr nobody = IpAddr::v4(0xc6120009);
+  start({.remote = nobody, .count = 2, .interval = 100ms});
+  net.run(150ms);
+  const auto sent = wire::parse_ip(net.last_of_client(), true);
+  icmp::EchoError e{
+      .local = TwoShards::kClient,
+      .remote = nobody,
+      .from = TwoShards::kServer,
+      .id = load_be16(&net.last_of_client()[std::get<wire::IpHeader>(sent).header_size + 4]),
+      .sequence = 1,
+      .type = 3,
+      .code = 1};
+  pings.on_echo_error(e);
+  pings.on_echo_error(e);  // a liar, or a network that doubles
+  e.sequence = 77;
+  pings.on_echo_error(e);
+  ++e.id;
+  e.sequence = 2;
+  pings.on_echo_error(e);
+  ASSERT_EQ(lines("failure").size(), 1U);
+  const json failure = lines("failure")[0];
+  EXPECT_EQ(failure["number"], 1);
+  EXPECT_EQ(failure["from"], TwoShards::kServer.to_string());
+  EXPECT_EQ(failure["type"], 3);
+  EXPECT_EQ(failure["code"], 1);
+  EXPECT_FALSE(link->is_finished());
+  --e.id;
+  pings.on_echo_error(e);
+  EXPECT_EQ(lines("failure").size(), 2U);
+  EXPECT_TRUE(link->is_finished());
+}
+
+TEST_F(PingTest, DoesNotPingItself) {
+  EXPECT_EQ(start({.remote = TwoShards::kClient}), PingService::Opened::failed);
+  ASSERT_EQ(lines("error").size(), 1U);
+  EXPECT_NE(lines("error")[0].get<std::string>().find("itself"), std::string::npos);
+}
+
 TEST_F(PingTest, RefusesWhatFitsIntoNoPacket) {
   EXPECT_EQ(start({.size = 65508}), PingService::Opened::failed);
   EXPECT_EQ(lines("error").size(), 1U);

@@ -24,10 +24,12 @@ class Cable final : public TxPort {
   bool transmit(const TxPacket& packet) noexcept override {
     auto& bytes = packets.emplace_back();
     for (const Bytes part : packet.parts) bytes.insert(bytes.end(), part.begin(), part.end());
+    last = bytes;
     return true;
   }
   const PortCaps& caps() const noexcept override { return caps_; }
   std::deque<std::vector<std::uint8_t>> packets;
+  std::vector<std::uint8_t> last;  ///< the latest packet of all
 
  private:
   PortCaps caps_;
@@ -47,6 +49,7 @@ class ShardPair {
   ShardPair(const ShardPair&) = delete;
   ShardPair& operator=(const ShardPair&) = delete;
 
+  Bytes last_of_client() const { return to_server_.last; }
   /// Runs both until nothing moves and `time` has passed.
   void run(Duration time) {
     const Instant end = now + time;

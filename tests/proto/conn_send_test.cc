@@ -361,6 +361,34 @@ TEST(ConnSend, rfc9293_must_37_answered_probes_keep_it_open) {
   }
 }
 
+TEST(ConnSend, the_time_that_a_peer_does_not_read_counts_while_it_lasts) {
+  Bench t;
+  t.establish(1000);
+  const Instant idle_until = t.now;
+  EXPECT_EQ(t.conn->info(t.now + 5s).busy, Duration::zero());
+  t.write(5000);
+  t.drain();
+  t.in(ack(1).acks(1001).win(0));
+  t.drain();
+  const Instant shut = t.now;
+  auto i = t.conn->info(shut + 3s);
+  EXPECT_EQ(i.window_limited, 3s + (shut - idle_until));  // 1,000 octets did not take all either
+  EXPECT_EQ(i.busy, i.window_limited);
+  EXPECT_EQ(i.buffer_limited, Duration::zero());
+  EXPECT_EQ(t.conn->info(shut + 4s).window_limited - i.window_limited, 1s);
+  t.now += 10s;
+  t.in(ack(1).acks(1001).win(60000));
+  t.drain();
+  while (t.conn->info().send_queue > 0) {
+    t.in(ack(1).acks(5001 - t.conn->info().unsent).win(60000));
+    t.drain();
+  }
+  i = t.conn->info(t.now + 7s);
+  EXPECT_GE(i.window_limited, 10s);
+  EXPECT_LT(i.window_limited, 11s) << "it is over";
+  EXPECT_EQ(i.busy, t.conn->info(t.now + 9s).busy) << "nothing is left to send";
+}
+
 TEST(ConnSend, lost_window_update_is_found_by_a_probe) {
   Bench t;
   t.establish(1000);

@@ -231,6 +231,40 @@ TEST(Icmp, EchoReplySaysWhoWhatAndHowFar) {
   }
 }
 
+/// What `type` and `code` say about an echo request 0x1234, 0xabcd of ours.
+Octets about_a_ping(const Family& f, std::uint8_t type, std::uint8_t code, std::uint32_t word = 0) {
+  Octets q = quote(f, f.v4 ? wire::kProtoIcmp : wire::kProtoIcmpV6);
+  q.resize(q.size() - 8);
+  q.insert(q.end(), {std::uint8_t(f.v4 ? 8 : 128), 0, 0, 0, 0x12, 0x34, 0xab, 0xcd});
+  return message(f, type, code, word, q);
+}
+
+TEST(Icmp, ErrorsAboutEchoRequestsSayWhichAndWhy) {
+  for (const Family& f : {kFour, kSix}) {
+    const auto parsed = parse(outer(f), about_a_ping(f, f.v4 ? 3 : 1, f.v4 ? 1 : 3), true);
+    const auto& e = std::get<EchoError>(parsed);
+    EXPECT_EQ(e.local, f.us);
+    EXPECT_EQ(e.remote, f.peer);
+    EXPECT_EQ(e.from, f.router);
+    EXPECT_EQ(e.id, 0x1234);
+    EXPECT_EQ(e.sequence, 0xabcd);
+    EXPECT_EQ(e.type, f.v4 ? 3 : 1);
+    EXPECT_EQ(e.code, f.v4 ? 1 : 3);
+    EXPECT_EQ(e.mtu, 0U);
+    const auto too_long = parse(outer(f), about_a_ping(f, f.v4 ? 3 : 2, f.v4 ? 4 : 0, 1400), true);
+    EXPECT_EQ(std::get<EchoError>(too_long).mtu, 1400U);
+    EXPECT_EQ(verdict(f, about_a_ping(f, f.v4 ? 4 : 100, 0)), "icmp_ignored");
+    Octets reply = about_a_ping(f, f.v4 ? 3 : 1, 0);
+    reply[reply.size() - 8] = f.v4 ? 0 : 129;  // what we answered is nobody's loss
+    fix_checksum(f, reply);
+    EXPECT_EQ(verdict(f, reply), "icmp_ignored");
+    Octets foreign = about_a_ping(f, f.v4 ? 3 : 1, 0);
+    foreign[kHeaderSize + (f.v4 ? 15 : 23)] ^= 1;  // not from us
+    fix_checksum(f, foreign);
+    EXPECT_EQ(verdict(f, foreign), "icmp_ignored");
+  }
+}
+
 TEST(Icmp, EchoRequestIsOneThatIsAnswered) {
   for (const Family& f : {kFour, kSix}) {
     Octets m(kHeaderSize);

@@ -469,6 +469,8 @@ TEST_F(DatagramTest, answers_of_others_are_ignored) {
 TEST_F(DatagramTest, pings_are_bounded_and_belong_to_one_shard) {
   EXPECT_FALSE(shard().open_echo(*IpAddr::parse("255.255.255.255"), taker));
   EXPECT_FALSE(shard().open_echo(*IpAddr::parse("ff02::1"), taker));
+  EXPECT_FALSE(shard().open_echo(kHere, taker)) << "itself";
+  EXPECT_FALSE(shard().open_datagrams({}, {kHere, 9}, taker));
   std::vector<std::uint16_t> ids;
   for (std::size_t i = 0; i < limits::kEchoFlows; ++i) {
     const auto f = shard().open_echo(kThere, taker);

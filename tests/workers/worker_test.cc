@@ -121,5 +121,11 @@ TEST_F(WorkerTest, NothingIsOpenedFromAnAddressThatTheEngineHasNot) {
   EXPECT_NE(shard().connect(now, {}, {kThere, 80}, service), nullptr);
 }
 
+TEST_F(WorkerTest, NothingIsOpenedToTheEngineItselfButToNeighboursInItsPrefix) {
+  options.addresses = {{kHere, 32}, *Prefix::parse("198.18.7.0/24")};
+  EXPECT_EQ(shard().connect(now, {}, {kHere, 80}, service), nullptr);
+  EXPECT_NE(shard().connect(now, {}, {*IpAddr::parse("198.18.7.1"), 80}, service), nullptr);
+}
+
 }  // namespace
 }  // namespace pollux
