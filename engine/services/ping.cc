@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace pollux {
 namespace {
@@ -81,6 +82,7 @@ class PingService::Ping {
     if (finished_ || sent == nullptr || !same) return;
     const Duration time = now - sent->at;
     if (!sent->answered) ++answered_;
+    if (std::exchange(sent->failed, false)) --failed_;  // whoever said so was wrong
     longest_ = std::max(longest_, time);
     tell({{"answer",
            {{"number", sent->number},
@@ -89,7 +91,7 @@ class PingService::Ping {
             {"time_us", static_cast<double>(time.count()) / 1000},
             {"duplicate", sent->answered}}}});
     sent->answered = true;
-    if (request_.count != 0 && answered_ == request_.count) finish();
+    end_when_settled();
   }
 
   void on_error(const icmp::EchoError& error) {
@@ -103,7 +105,7 @@ class PingService::Ping {
             {"type", error.type},
             {"code", error.code},
             {"mtu", error.mtu}}}});
-    if (request_.count != 0 && answered_ + failed_ == request_.count) finish();
+    end_when_settled();
   }
 
  private:
@@ -122,6 +124,9 @@ class PingService::Ping {
     return at == pending_.rend() ? nullptr : &*at;
   }
 
+  void end_when_settled() {
+    if (request_.count != 0 && answered_ + failed_ == request_.count) finish();
+  }
   bool all_sent() const { return request_.count != 0 && sent_ == request_.count; }
 
   void on_timer(Instant now) {

@@ -121,6 +121,27 @@ TEST_F(PingTest, TellsOnceOfEachThatFailsAndEndsWithTheLast) {
   EXPECT_TRUE(link->is_finished());
 }
 
+TEST_F(PingTest, AnAnswerCountsMoreThanAnError) {
+  start({.count = 2, .interval = 100ms});
+  const auto fail = [&](std::uint16_t sequence) {
+    const Bytes request = net.last_of_client();
+    pings.on_echo_error({.local = TwoShards::kClient,
+                         .remote = TwoShards::kServer,
+                         .from = TwoShards::kServer,
+                         .id = load_be16(&request[24]),
+                         .sequence = sequence,
+                         .type = 3});
+  };
+  fail(1);
+  net.run(50ms);  // and yet it is answered
+  EXPECT_EQ(lines("answer").size(), 1U);
+  net.run(60ms);
+  fail(1);
+  EXPECT_EQ(lines("failure").size(), 1U);
+  EXPECT_EQ(lines("answer").size(), 2U);
+  EXPECT_TRUE(link->is_finished());
+}
+
 TEST_F(PingTest, DoesNotPingItself) {
   EXPECT_EQ(start({.remote = TwoShards::kClient}), PingService::Opened::failed);
   ASSERT_EQ(lines("error").size(), 1U);
