@@ -21,6 +21,7 @@ struct ConnectService::Call final : Session {
   ConnectRequest request;
   std::shared_ptr<HostRelay> relay;  ///< once it is open
   bool timed_out = false;
+  bool no_way = false;  ///< ICMP said so while it was being opened
 };
 
 void ConnectService::open(Shard& shard, std::uint64_t id, ConnectRequest request, Instant now) {
@@ -74,12 +75,19 @@ void ConnectService::on_timer(Stream& s) {
   s.abort();
 }
 
+void ConnectService::on_soft_error(Stream& s, SoftError error) {
+  Call& call = *s.session<Call>();
+  call.no_way = call.no_way || (error == SoftError::path && !call.relay);
+}
+
 void ConnectService::on_closed(Stream& s, CloseReason reason) {
   Call& call = *s.session<Call>();
   calls_.erase(call.id);
   if (call.relay) call.relay->on_stream_closed(s, reason, s.now());
   const CloseReason told = call.timed_out ? CloseReason::timeout : reason;
-  call.request.link->send(json{{"closed", to_string(told)}});
+  std::string words(to_string(told));
+  if (told == CloseReason::timeout && call.no_way) words += " (ICMP says: unreachable)";
+  call.request.link->send(json{{"closed", words}});
   call.request.link->finish();
 }
 

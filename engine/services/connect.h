@@ -22,7 +22,8 @@ struct ConnectRequest {
 };
 
 /// One object for each worker. Lines on the link: {"connected": {"local", "remote"}}, then
-/// {"closed": reason}, or {"error": words}; then it is finished.
+/// {"closed": reason}, with more words where ICMP said why; or {"error": words}; then it is
+/// finished.
 class ConnectService final : public Service {
  public:
   explicit ConnectService(HostPoller& host) : host_(host) {}
@@ -38,6 +39,7 @@ class ConnectService final : public Service {
   void on_writable(Stream& s) override;
   void on_peer_closed(Stream& s) override { on_readable(s); }
   void on_timer(Stream& s) override;
+  void on_soft_error(Stream& s, SoftError error) override;
   void on_closed(Stream& s, CloseReason reason) override;
 
  private:

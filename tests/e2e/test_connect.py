@@ -122,6 +122,14 @@ class Connect(LabCase):
         self.assertEqual((1, "pollux: cannot connect to 198.18.0.77:1: timeout\n"), (code, err))
         self.assertGreater(time.monotonic() - begin, 0.8)
 
+    def test_why_it_timed_out(self):
+        with Lab() as lab:
+            lab.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+            lab.run("ip", "route", "add", "unreachable", "198.18.0.77")
+            code, _, err = connect(lab, "198.18.0.77:1", b"", "-w", "1")
+        self.assertEqual((1, "pollux: cannot connect to 198.18.0.77:1: timeout (ICMP says: "
+                          "unreachable)\n"), (code, err))
+
     def test_where_it_cannot_go(self):
         code, _, err = connect(self.lab, "127.0.0.1:1")
         self.assertEqual(1, code)
