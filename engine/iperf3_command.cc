@@ -11,6 +11,7 @@
 #include "engine/control_client.h"
 #include "engine/iperf3/protocol.h"
 #include "proto/base/addr.h"
+#include "proto/tcp/congestion.h"
 
 namespace pollux::engine {
 namespace {
@@ -147,7 +148,10 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
   auto* reverse = app.add_flag("-R,--reverse", c.reverse, "The server sends");
   app.add_flag("--bidir", c.bidirectional, "Both send")->excludes(reverse);
   app.add_flag("-N,--no-delay", c.nodelay, "No Nagle algorithm");
-  app.add_option("-C,--congestion", c.congestion, "Congestion control, of both ends");
+  app.add_option("-C,--congestion", c.congestion, "Congestion control, of both ends")
+      ->check([](const std::string& name) {
+        return tcp::parse_cc(name) ? std::string() : "there is no congestion control " + name;
+      });
   app.add_option("-S,--tos", c.tos, "Type of service, as 0x20 or 32")
       ->check([](const std::string& text) {
         return tos_of(text) ? std::string() : "expected 0..255, got " + text;
@@ -166,14 +170,19 @@ int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
                      {"interval", c.interval_s},
                      {"json", c.json}};
   ControlCall call(c.control, "iperf3 " + request.dump());
+  bool done = false;
   try {
     while (const auto line = call.next()) {
-      if (line->contains("json")) {
+      done = line->contains("json");
+      if (done) {
         out << in_order((*line)["json"], c).dump(2) << std::endl;
-      } else {
-        out << titled(line->value("text", ""), c.title) << std::flush;
+        continue;
       }
+      const std::string text = line->value("text", "");
+      out << titled(text, c.title) << std::flush;
+      done = text.ends_with("iperf Done.\n");
     }
+    if (!done) throw std::runtime_error("the daemon ended");
   } catch (const std::runtime_error& e) {
     return report_error(c, e.what(), out, err);
   }

@@ -19,7 +19,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr Duration kConnectTime = 30s;
 constexpr Duration kAnswerTime = 30s;  ///< for whatever the server says next
-constexpr Duration kLook = 5ms;        ///< between looks at whether all octets are through
+constexpr Duration kLook = 500us;      ///< between looks at whether all octets are through
 constexpr Duration kLinger = 5s;       ///< for the server's FIN after ours
 
 double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
@@ -118,6 +118,7 @@ class ClientRun {
   void end_traffic(Instant now);
   void send_results();
   void report(const Results& theirs);
+  std::uint64_t omitted_packets(int id) const;
   void say(std::string lines);
   void send(State state);
   void release();
@@ -460,6 +461,13 @@ void ClientRun::send_results() {
   step_ = Step::server_results;
 }
 
+/// By our own count; servers before 3.14 do not tell theirs.
+std::uint64_t ClientRun::omitted_packets(int id) const {
+  const auto at = std::find_if(test_->slots.begin(), test_->slots.end(),
+                               [id](const auto& slot) { return slot->id == id; });
+  return at == test_->slots.end() ? 0 : (*at)->omitted.packets;
+}
+
 /// Puts the server's counts beside our own and prints; the run is over.
 void ClientRun::report(const Results& theirs) {
   for (StreamSummary& s : own_.streams) {
@@ -467,12 +475,19 @@ void ClientRun::report(const Results& theirs) {
                                  [&](const StreamResult& r) { return r.id == s.id; });
     if (at == theirs.streams.end()) continue;
     StreamResult r = *at;
+    if (!r.tells_omitted) r.omitted_packets = omitted_packets(s.id);
     r.lost -= std::min(r.lost, r.omitted_lost);
     r.packets -= std::min(r.packets, r.omitted_packets);
     if (r.seconds <= 0) r.seconds = elapsed_;
+    if (!s.sender) {  // what a sender says of these it has from us
+      r.lost = 0;
+      r.jitter_s = 0;
+    }
     (s.sender ? s.received : s.sent) = r;
   }
   send(State::iperf_done);
+  // A server may still be sending what another client asked for.
+  const bool asked = test_->parameters.get_server_output;
   if (request_.json) {
     Json j{{"start", start_json(*test_)}, {"intervals", Json::array()}};
     j["start"]["connecting_to"] = {{"host", request_.server.addr.to_string()},
@@ -485,15 +500,17 @@ void ClientRun::report(const Results& theirs) {
         {"host_total", used_.total},      {"host_user", used_.user},
         {"host_system", used_.system},    {"remote_total", theirs.cpu_total},
         {"remote_user", theirs.cpu_user}, {"remote_system", theirs.cpu_system}};
-    if (!theirs.server_output_text.empty()) j["server_output_text"] = theirs.server_output_text;
-    if (!theirs.server_output_json.empty()) {
+    if (asked && !theirs.server_output_text.empty()) {
+      j["server_output_text"] = theirs.server_output_text;
+    }
+    if (asked && !theirs.server_output_json.empty()) {
       j["server_output_json"] = Json::parse(theirs.server_output_json, nullptr, false);
     }
     keep_latest_intervals(j, engine::ControlLink::kMaxBacklog / 2);
     request_.link->send({{"json", j}});
   } else {
     say(text::summary(*test_, own_));
-    if (!theirs.server_output_text.empty()) {
+    if (asked && !theirs.server_output_text.empty()) {
       say("\nServer output:\n" + theirs.server_output_text + "\n");
     }
     say("\niperf Done.\n");

@@ -153,6 +153,7 @@ StreamResult read_stream(const json& s) {
   r.packets = count("packets");
   r.omitted_lost = count("omitted_errors");
   r.omitted_packets = count("omitted_packets");
+  r.tells_omitted = s.contains("omitted_packets");
   r.seconds = seconds("end_time");
   return r;
 }

@@ -135,6 +135,7 @@ struct StreamResult {
   std::uint64_t packets = 0;
   std::uint64_t omitted_lost = 0;
   std::uint64_t omitted_packets = 0;
+  bool tells_omitted = true;  ///< of those that were read: the last two were there
   double seconds = 0;
 };
 

@@ -100,7 +100,7 @@ std::string summary_line(const Test& test, int id, bool local_sender, const Stre
     line +=
         r.retransmits >= 0 ? fmt::format("{:3}             ", r.retransmits) : std::string(16, ' ');
   } else {
-    line += std::string(18, ' ');
+    line += std::string(16, ' ');
   }
   return line + (sender_line ? "sender\n" : "receiver\n");
 }
@@ -163,11 +163,21 @@ Json result_json(const Test& test, const StreamResult& r, bool sender) {
   return j;
 }
 
+/// What was sent, with the jitter and losses of who received it, as iperf3 has it.
+StreamResult both_ends(const std::optional<StreamResult>& sent,
+                       const std::optional<StreamResult>& received) {
+  StreamResult r = sent ? *sent : received.value_or(StreamResult{});
+  if (received) {
+    r.jitter_s = received->jitter_s;
+    r.lost = received->lost;
+  }
+  return r;
+}
+
 Json stream_end_json(const Test& test, const StreamSummary& s) {
   Json j;
   if (test.parameters.udp) {
-    // The receiver's count of packets and losses where there is one, as iperf3 has it.
-    Json udp = result_json(test, s.received.value_or(s.sent.value_or(StreamResult{})), s.sender);
+    Json udp = result_json(test, both_ends(s.sent, s.received), s.sender);
     udp["socket"] = s.id;
     udp["out_of_order"] = s.out_of_order;
     j["udp"] = udp;
@@ -394,7 +404,7 @@ Json interval_json(const Test& test, const IntervalRow& row) {
   }
   Json out{{"streams", streams}};
   const char* name = "sum";
-  for (const bool sender : {true, false}) {
+  for (const bool sender : {!test.server(), test.server()}) {
     std::size_t n = 0;
     const Sample sum = sum_of(row, sender, n);
     if (n == 0) continue;
@@ -414,15 +424,18 @@ Json end_json(const Test& test, const Summary& summary) {
     end["streams"].push_back(stream_end_json(test, s));
   }
   std::string suffix;
-  for (const bool sender : {true, false}) {
+  const bool udp = test.parameters.udp;
+  for (const bool sender : {!test.server(), test.server()}) {
     const auto sent = total(summary, sender, true);
     const auto received = total(summary, sender, false);
     if (!sent && !received) continue;
-    if (test.parameters.udp && suffix.empty()) {
-      end["sum"] = result_json(test, received ? *received : *sent, sender);
-    }
+    if (udp) end["sum" + suffix] = result_json(test, both_ends(sent, received), sender);
     if (sent) end["sum_sent" + suffix] = result_json(test, *sent, true);
     if (received) end["sum_received" + suffix] = result_json(test, *received, false);
+    // Of TCP it is the direction, of UDP the end whose count it is.
+    for (const char* name : {"sum_sent", "sum_received"}) {
+      if (!udp && end.contains(name + suffix)) end[name + suffix]["sender"] = sender;
+    }
     suffix = "_bidir_reverse";
   }
   return end;

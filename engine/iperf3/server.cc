@@ -220,18 +220,27 @@ void ServerControl::tick(Instant now) {
 void ServerControl::tick_running(Instant now) {
   if (is_over(now)) return;
   if (omitting_ && now >= test_->started + std::chrono::seconds(test_->parameters.omit_s)) {
+    note_interval(seconds(now));
     omitting_ = false;
     begun_ = now;
     intervals_ = 0;
     recorder_->end_omission();
   } else {
     ++intervals_;
-    if (test_->parameters.get_server_output) {
-      lines_ += text::interval(*test_, recorder_->interval(seconds(now), omitting_));
-      if (lines_.size() > kMaxResults / 2) lines_.erase(0, lines_.find('\n', kMaxResults / 4) + 1);
-    }
+    note_interval(seconds(now));
   }
   arm_tick(now);
+}
+
+/// For a client that wants our report: what came since the last time. A tenth of an interval is the
+/// least, as the original has it, but for the first.
+void ServerControl::note_interval(double end_s) {
+  if (!test_->parameters.get_server_output) return;
+  const auto& rows = recorder_->intervals();
+  const bool follows = !rows.empty() && rows.back().omitted == omitting_;
+  if (follows && end_s - rows.back().end_s < in_seconds(kInterval) / 10) return;
+  lines_ += text::interval(*test_, recorder_->interval(end_s, omitting_));
+  if (lines_.size() > kMaxResults / 2) lines_.erase(0, lines_.find('\n', kMaxResults / 4) + 1);
 }
 
 /// Guards against clients that never say that the test is over.
@@ -323,6 +332,7 @@ void ServerControl::send_results() {
         service_.shard_of().options().tcp.congestion_control));
     r.congestion_used = congestion_.empty() ? std::string(fallback) : congestion_;
   }
+  note_interval(elapsed);
   r.streams = recorder_->results(elapsed);
   if (p.get_server_output) {
     const bool json = service_.group().options.output == ReportForm::json;

@@ -71,6 +71,7 @@ class ServerControl final : public Party {
   void end_traffic(Instant now);
   void tick_draining(Instant now);
   void finish(bool senders);
+  void note_interval(double end_s);
   void send_results();
   std::string output(double seconds) const;
 

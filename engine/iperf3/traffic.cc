@@ -10,17 +10,18 @@ namespace pollux::iperf3 {
 namespace {
 
 constexpr Duration kPublishInterval = 100ms;
-constexpr Duration kLinger = 30s;  // for the peer's FIN after the test, however busy it is
+constexpr Duration kLastAcks = 200us;  // between looks at what is not acknowledged yet, at the end
+constexpr Duration kLinger = 30s;      // for the peer's FIN after the test, however busy it is
 /// Of one write where no rate asks for less.
 constexpr std::size_t kLargeWrite = 256U << 10U;
 /// Datagrams that go together, where they fit.
 constexpr std::size_t kDatagramsTogether = limits::kDatagramSegments;
 constexpr std::size_t kSuperDatagram = 60'000;
 
-/// A server sends until the client says that it has enough: datagrams may be lost.
+/// A server sends datagrams until the client says that it has enough: they may be lost.
 Pacer pacer_for(const Test& test) {
   const Parameters& p = test.parameters;
-  return {p.rate, p.block, p.burst, test.server() ? 0 : quota_of(p)};
+  return {p.rate, p.block, p.burst, test.server() && p.udp ? 0 : quota_of(p)};
 }
 
 }  // namespace
@@ -93,18 +94,20 @@ void TcpStream::pump() {
   Instant wanted = now + kPublishInterval;
   bool full = false;
   while (!full && !pacer_.over()) {
-    const std::uint64_t due = pacer_.due(now);
-    if (due == 0) {
+    if (due_ == 0) due_ = pacer_.due(now);
+    if (due_ == 0) {
       wanted = std::min(wanted, std::max(pacer_.next(), now + test_->parameters.pacing_timer));
       break;
     }
-    const Slice piece = chargen_slice(0, due);
+    const Slice piece = chargen_slice(0, due_);
     const std::size_t n = stream_.write(piece);
     pacer_.sent(n);
+    due_ -= n;
     full = n < piece.size();
   }
   if (full) stream_.want_writable();
   publish();
+  if (pacer_.over() && stream_.info().send_queue > 0) wanted = now + kLastAcks;
   shard_.arm(timer_, wanted);
 }
 

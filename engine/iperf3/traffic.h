@@ -59,6 +59,7 @@ class TcpStream final : public DataStream {
   TestPtr test_;
   Slot& slot_;
   Pacer pacer_;
+  std::uint64_t due_ = 0;  ///< octets of a burst that are still to be written
   std::uint64_t written_before_;
   TaskTimer timer_;
 };

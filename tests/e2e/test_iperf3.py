@@ -125,6 +125,20 @@ class Agreement(Checks):
             end = run(self.lab, options)["end"]
             self.assertEqual(end["sum_received"]["bytes"], end["sum_sent"]["bytes"], options)
 
+    def test_the_service_sends_no_more_than_was_asked_for(self):
+        for options, octets in (("-n 1M -R", 1 << 20), ("-n 8M -P 2 -R", 8 << 20)):
+            end = run(self.lab, options)["end"]
+            self.assertEqual(end["sum_sent"]["bytes"], octets, options)
+            self.assertEqual(end["sum_received"]["bytes"], octets, options)
+        # A client takes each read for a block, and may end before.
+        sent = run(self.lab, "-k 10 -R")["end"]["sum_sent"]["bytes"]
+        self.assertLessEqual(sent, 10 * 131072)
+
+    def test_a_burst_goes_in_one_piece(self):
+        intervals = run(self.lab, "-R -t 2 -i 0.2 -b 10M/20")["intervals"]
+        least = min(i["sum"]["bytes"] for i in intervals)
+        self.assertLess(least, 20_000, "between two bursts of 20 blocks nothing goes")
+
     def test_a_rate_is_kept_in_both_directions(self):
         for options in ("-b 20M", "-b 20M -R", "-u -b 20M", "-u -b 20M -R"):
             end = run(self.lab, f"{options} -t 2")["end"]

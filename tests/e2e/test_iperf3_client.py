@@ -87,6 +87,15 @@ class ToTheKernel(LabCase):
         self.report("-n 1M -P 6")
         self.assertTrue(all(b - a >= 3 for a, b in zip(before, opened())), (before, opened()))
 
+    def test_what_was_omitted_is_in_no_count(self):
+        for options in ("-u -t 1 -b 5M -O 1", "-u -t 1 -b 5M -O 1 -R"):
+            end = self.report(options)["end"]
+            sent, received = end["sum_sent"]["packets"], end["sum_received"]["packets"]
+            self.assertLess(sent, 700, f"{VERSION}: {options}")
+            self.assertLess(abs(received - sent), sent * 0.3, f"{VERSION}: {options}")
+            self.assertEqual(end["sum_sent"]["lost_packets"], 0, f"{VERSION}: {options}")
+            self.assertEqual(end["sum"]["bytes"], end["sum_sent"]["bytes"])
+
     def test_text(self):
         out = self.run_when_free("-t 1 -P 2 -T lab")
         for line in ("lab:  Connecting to host 198.18.0.1, port 5201", "[ ID] Interval", "[SUM]",
@@ -114,7 +123,8 @@ class ToTheKernel(LabCase):
         self.report("-n 1M")  # and the server is free again
 
     def test_bad_options(self):
-        for options in ("-t x", "-n 5X", "-P 0", "-P 129", "-R --bidir", "-S 256", "--nonsense"):
+        for options in ("-t x", "-n 5X", "-P 0", "-P 129", "-R --bidir", "-S 256", "--nonsense",
+                        "-C nonesuch"):
             process = self.lab.start(BINARY, "iperf3", "-c", HOST, *options.split(),
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             _, err = process.communicate(timeout=20)

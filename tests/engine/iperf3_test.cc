@@ -403,13 +403,39 @@ TEST_F(Reports, JsonOfBothDirections) {
   counters(1).bytes.set(2000);
   counters(1).rtt_us.set(50);
   const auto row = interval_json(test_, recorder_.interval(2, false));
-  EXPECT_EQ(row["sum"]["bytes"], 2000);
-  EXPECT_EQ(row["sum_bidir_reverse"]["bytes"], 1000);
-  EXPECT_EQ(row["sum"]["bits_per_second"], 8000.0);
+  EXPECT_EQ(row["sum"]["bytes"], 1000) << "of a server what it receives";
+  EXPECT_EQ(row["sum_bidir_reverse"]["bytes"], 2000);
+  EXPECT_EQ(row["sum"]["bits_per_second"], 4000.0);
   const auto end = end_json(test_, recorder_.summary(2));
+  EXPECT_EQ(end["sum_received"]["bytes"], 1000);
+  EXPECT_EQ(end["sum_received"]["sender"], false);
+  EXPECT_EQ(end["sum_sent_bidir_reverse"]["bytes"], 2000);
+  EXPECT_EQ(end["sum_sent_bidir_reverse"]["sender"], true);
   EXPECT_EQ(end["streams"].size(), 2U);
   EXPECT_EQ(end["streams"][1]["sender"]["mean_rtt"], 50);
   EXPECT_EQ(start_json(test_)["connected"].size(), 2U);
+}
+
+TEST_F(Reports, DatagramsAreThoseOfTheSenderAndLossesThoseOfTheReceiver) {
+  pollux::iperf3::Test test(cookie('b'), 0, kPeer, false);
+  test.parameters.udp = true;
+  Summary s;
+  s.streams.push_back({});
+  StreamSummary& one = s.streams.back();
+  one.id = 5;
+  one.sender = true;
+  one.sent = StreamResult{.bytes = 1000, .packets = 10, .seconds = 1};
+  one.received =
+      StreamResult{.bytes = 700, .jitter_s = 0.002, .lost = 3, .packets = 9, .seconds = 1};
+  const auto end = end_json(test, s);
+  for (const auto& j : {end["sum"], end["streams"][0]["udp"]}) {
+    EXPECT_EQ(j["bytes"], 1000);
+    EXPECT_EQ(j["packets"], 10);
+    EXPECT_EQ(j["lost_packets"], 3);
+    EXPECT_EQ(j["lost_percent"], 30.0);
+    EXPECT_EQ(j["jitter_ms"], 2.0);
+  }
+  EXPECT_EQ(end["sum_received"]["sender"], false);
 }
 
 TEST_F(Reports, AreBounded) {
