@@ -90,8 +90,9 @@ void Shard::deliver(const wire::IpHeader& ip, const RxPacket& packet) {
 }
 
 bool Shard::is_ours(const IpAddr& a) const {
-  return std::any_of(options_.addresses.begin(), options_.addresses.end(),
-                     [&](const Prefix& p) { return p.contains(a) && !p.is_group(a); });
+  return std::any_of(options_.addresses.begin(), options_.addresses.end(), [&](const Prefix& p) {
+    return p.contains(a) && (p.is_host() || !p.is_group(a));
+  });
 }
 
 /// LAND and smurf end here: an address of ours, or one that can never send (RFC 1122 3.2.1.3). A
