@@ -137,8 +137,16 @@ class Clients:
     def test_dual_and_tradeoff(self):
         """The engine opens a connection to the client."""
         for words in ("-t 1 -d", "-t 1 -r"):
-            before = self.lab.totals()
-            out = self.iperf_text(f"{words} -f k")
+            for attempt in range(5):
+                before = self.lab.totals()
+                try:
+                    out = self.iperf_text(f"{words} -f k")
+                    break
+                except AssertionError as error:
+                    # On a busy machine the client listens only after the engine has tried.
+                    if attempt == 4 or "expected reverse connect did not occur" not in str(error):
+                        raise
+                    self.lab.wait_closed()
             text = self.last
             rates = [int(n) for n in re.findall(r"(\d+) Kbits/sec", out)]
             self.assertEqual(len(rates), 2, text)
@@ -246,7 +254,7 @@ class Clients:
         self.assertLess(octets, 7_000_000, self.last)
 
     def test_type_of_service_of_what_the_engine_sends(self):
-        for words, port in (("-t 1 -b 5M -R", PORT), ("-t 1 -b 5M -d -L 5099", PORT),
+        for words, port in (("-t 1 -b 5M -R", PORT), ("-t 1 -b 5M -r -L 5099", PORT),
                             ("--bounceback -t 1", PORT), ("-u -t 1 -b 1M -R", PORT + 1)):
             with self.subTest(words=words):
                 capture = self.lab.start("tcpdump", "-ni", "pollux0", "-c", 5, "-v", "src", ENGINE,
