@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "engine/clock.h"
 #include "engine/services/chargen.h"
 
 namespace pollux::iperf3 {
@@ -179,8 +180,7 @@ void UdpStream::pump(Instant now) {
 
 void UdpStream::send(std::size_t datagrams) {
   const Parameters& p = test_->parameters;
-  const auto wall = std::chrono::system_clock::now().time_since_epoch();
-  const auto us = std::chrono::duration_cast<std::chrono::microseconds>(wall).count();
+  const std::int64_t us = wall_clock_us();
   DatagramHead head{.seconds = static_cast<std::uint32_t>(us / 1'000'000),
                     .microseconds = static_cast<std::uint32_t>(us % 1'000'000)};
   const std::uint64_t before = slot_.counters.packets.get();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "engine/clock.h"
 #include "engine/services/chargen.h"
@@ -42,13 +43,23 @@ struct Iperf2Service::Connection final : Session {
   std::uint64_t left = 0;  ///< octets
   std::uint64_t sent = 0;  ///< octets
 
+  /// Of one that we open, to the client: from where to where, and until when we try.
+  IpAddr from;
+  Endpoint to;
+  Instant give_up{};
+
   /// Of a test with trip times: its bursts, one behind the other.
   Burst burst;
   std::uint64_t burst_left = 0;  ///< octets
 };
 
 Iperf2Service::Iperf2Service(const Iperf2Options& options)
-    : options_(options), free_senders_(options.max_senders), senders_(*this) {}
+    : options_(options),
+      free_senders_(options.max_senders),
+      senders_(*this),
+      redial_([this](Instant now) { redial(now); }) {}
+
+Iperf2Service::~Iperf2Service() = default;
 
 void Iperf2Service::on_listen(Shard& shard) {
   Service::on_listen(shard);
@@ -203,12 +214,41 @@ void Iperf2Service::connect_back(Stream& s, Connection& c) {
   back->test->trip_times = false;
   back->permit = Permit(free_senders_);
   c.test->connect_back = false;  // one is enough
-  ConnEntry* const entry =
-      shard().connect(s.now(), s.local().addr, {s.remote().addr, back->test->back_port}, *this);
+  back->from = s.local().addr;
+  back->to = {s.remote().addr, back->test->back_port};
+  back->give_up = s.now() + kConnectTimeout;
+  dial(std::move(back), s.now());
+}
+
+void Iperf2Service::dial(std::unique_ptr<Connection> back, Instant now) {
+  ConnEntry* const entry = shard().connect(now, back->from, back->to, *this);
   if (entry == nullptr) return;
   Stream opening(shard(), *entry);
+  opening.set_timer(back->give_up);
   opening.attach(std::move(back));
-  opening.set_timer(s.now() + kConnectTimeout);
+}
+
+/// A client of -d begins to listen after it has connected: who comes before is refused.
+void Iperf2Service::on_closed(Stream& s, CloseReason reason) {
+  auto& c = *s.session<Connection>();
+  if (reason != CloseReason::refused || s.now() + kRedial >= c.give_up) return;
+  auto again = std::make_unique<Connection>();
+  again->test = c.test;
+  again->permit = std::move(c.permit);
+  again->from = c.from;
+  again->to = c.to;
+  again->give_up = c.give_up;
+  refused_.push_back(std::move(again));
+  shard().arm(redial_, s.now() + kRedial);
+}
+
+void Iperf2Service::redial(Instant now) {
+  for (auto& back : std::exchange(refused_, {})) dial(std::move(back), now);
+}
+
+void Iperf2Service::on_drain() {
+  refused_.clear();
+  senders_.stop_all(shard().now());
 }
 
 // --- UDP

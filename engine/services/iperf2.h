@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "engine/services/iperf2_flows.h"
 #include "engine/services/iperf2_senders.h"
 #include "workers/service.h"
+#include "workers/task_timers.h"
 
 namespace pollux {
 
@@ -21,9 +24,11 @@ class Iperf2Service final : public Service {
  public:
   static constexpr Duration kHeadTimeout = 30s;     ///< from the handshake to the whole test head
   static constexpr Duration kConnectTimeout = 10s;  ///< for connections back
+  static constexpr Duration kRedial = 50ms;         ///< after one that was refused
   static constexpr Duration kLinger = 120s;         ///< from our FIN to the end, where we sent
 
   explicit Iperf2Service(const Iperf2Options& options);
+  ~Iperf2Service() override;
 
   std::string_view name() const override { return "iperf2"; }
   void on_listen(Shard& shard) override;
@@ -32,7 +37,8 @@ class Iperf2Service final : public Service {
   void on_writable(Stream& s) override { pump(s); }
   void on_peer_closed(Stream& s) override;
   void on_timer(Stream& s) override;
-  void on_drain() override { senders_.stop_all(shard().now()); }
+  void on_closed(Stream& s, CloseReason reason) override;
+  void on_drain() override;
   bool takes_datagrams() const override { return true; }
   std::optional<DropReason> on_datagram(const Datagram& d) override;
   void on_datagram_error(const FlowKey& flow, bool hard) override;
@@ -52,6 +58,8 @@ class Iperf2Service final : public Service {
   static void send(Stream& s, Connection& c);
   static void finish(Stream& s, Connection& c);
   void connect_back(Stream& s, Connection& c);
+  void dial(std::unique_ptr<Connection> back, Instant now);
+  void redial(Instant now);
 
   iperf2::Flows::Flow* flow_of(const Datagram& d, Bytes datagram, iperf2::Flows::Flow* known);
   std::optional<DropReason> send_report(const Datagram& d, iperf2::Flows::Flow& flow);
@@ -59,6 +67,8 @@ class Iperf2Service final : public Service {
   Iperf2Options options_;
   std::size_t free_senders_;
   iperf2::DatagramSenders senders_;
+  std::vector<std::unique_ptr<Connection>> refused_;  ///< each has a permit
+  TaskTimer redial_;
   std::optional<iperf2::Flows> flows_;  ///< from on_listen() on: it wants the shard's secret
 };
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/services/http_conversation.h"
+#include "tests/engine/http_talk.h"
 
 namespace pollux {
 namespace {
@@ -48,14 +48,7 @@ class HttpConditions : public testing::Test {
     request.append(" HTTP/1.1\r\nHost: x\r\n").append(fields).append("\r\n");
     c.feed(Slice::from_static(
         {reinterpret_cast<const std::uint8_t*>(request.data()), request.size()}));
-    std::string out;
-    while (c.has_output()) {
-      const Slice body = c.head().empty() ? c.body() : Slice{};
-      const Bytes piece = c.head().empty() ? body.bytes() : c.head();
-      out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-      c.sent(piece.size());
-    }
-    return out;
+    return take_output(c);
   }
   /// Of the answer; TAG, BEFORE, THEN and LATER in `fields` are the file's tag and dates around its
   /// own.

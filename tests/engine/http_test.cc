@@ -7,6 +7,7 @@
 #include "engine/services/chargen.h"
 #include "engine/services/http_conversation.h"
 #include "engine/services/http_parser.h"
+#include "tests/engine/http_talk.h"
 
 namespace pollux {
 namespace {
@@ -288,12 +289,7 @@ std::string converse(HttpConversation& c, std::string_view in, std::size_t step 
   std::string out;
   c.at({kNow, Instant{1h}});
   for (std::size_t at = 0;;) {
-    while (c.has_output()) {
-      const Slice body = c.head().empty() ? c.body() : Slice{};
-      const Bytes piece = c.head().empty() ? body.bytes() : c.head();
-      out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-      c.sent(piece.size());
-    }
+    out += take_output(c);
     if (c.closing() || at == in.size()) return out;
     at += c.feed(slice(in.substr(at, step)));
   }
@@ -579,14 +575,7 @@ TEST(HttpEcho, OtherMethodsAreToldWhatIsAllowed) {
 /// What can be sent at `now`.
 std::string said(HttpConversation& c, Instant now) {
   c.at({kNow, now});
-  std::string out;
-  while (c.has_output()) {
-    const Slice body = c.head().empty() ? c.body() : Slice{};
-    const Bytes piece = c.head().empty() ? body.bytes() : c.head();
-    out.append(reinterpret_cast<const char*>(piece.data()), piece.size());
-    c.sent(piece.size());
-  }
-  return out;
+  return take_output(c);
 }
 
 TEST(HttpDrip, OctetsComeEvenlyAfterTheDelay) {

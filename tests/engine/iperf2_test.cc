@@ -317,8 +317,25 @@ TEST_F(Iperf2, ConnectsBackToNoPortOfServicesAndToNobodyTwice) {
   start({.flags = kDual, .port = 1023}, 1s);
   EXPECT_FALSE(net.app.sides[1023].open);
   start({.flags = kDual, .port = 7000}, 1s);  // nobody listens there
+  EXPECT_EQ(service.free_senders(), 1U) << "it is tried again";
   net.run(300s);
   EXPECT_EQ(service.free_senders(), 2U);
+}
+
+TEST_F(Iperf2, AClientMayBeginToListenLate) {
+  start({.flags = kDual, .amount = 100'000, .port = 7001}, 300ms);
+  net.client.listen({TwoShards::kClient, 7001}, true, net.app);
+  net.run(1s);
+  EXPECT_EQ(net.app.sides[7001].received.size(), 100'000U);
+}
+
+TEST_F(Iperf2, ADrainEndsWhatIsTriedAgain) {
+  start({.flags = kDual, .port = 7002}, 300ms);
+  service.on_drain();
+  EXPECT_EQ(service.free_senders(), 2U);
+  net.client.listen({TwoShards::kClient, 7002}, true, net.app);
+  net.run(1s);
+  EXPECT_FALSE(net.app.sides[7002].open);
 }
 
 // --- UDP
