@@ -36,7 +36,7 @@ struct Iperf2Service::Connection final : Session {
   std::optional<Test> test;  ///< once the head is there
   FrameEcho bounce{kBounceHead, judge_bounce};
 
-  Permit permit;
+  Permit permit;  ///< to send; before that, of one that we open, to dial
   bool sending = false;
   Instant started{};
   Instant end{};
@@ -56,6 +56,7 @@ struct Iperf2Service::Connection final : Session {
 Iperf2Service::Iperf2Service(const Iperf2Options& options)
     : options_(options),
       free_senders_(options.max_senders),
+      free_dials_(options.max_senders),
       senders_(*this),
       redial_([this](Instant now) { redial(now); }) {}
 
@@ -71,6 +72,7 @@ void Iperf2Service::on_listen(Shard& shard) {
 
 void Iperf2Service::on_open(Stream& s) {
   if (auto* const back = s.session<Connection>()) {  // connect_back() made it
+    back->permit = Permit();
     s.set_dscp(back->test->dscp());
     // A test head of zeros, which says nothing: the client's listener reads one.
     constexpr std::array<std::uint8_t, kMinTestHead> plain{};
@@ -133,8 +135,8 @@ void Iperf2Service::begin(Stream& s, Connection& c) {
 }
 
 void Iperf2Service::start_sending(Stream& s, Connection& c) {
-  if (!c.permit && free_senders_ == 0) return s.abort();
-  if (!c.permit) c.permit = Permit(free_senders_);
+  if (free_senders_ == 0) return s.abort();
+  c.permit = Permit(free_senders_);
   const Test& test = *c.test;
   c.sending = true;
   c.started = s.now();
@@ -206,13 +208,13 @@ void Iperf2Service::on_timer(Stream& s) {
 /// -d and -r: the other direction has a connection of its own, to a port that the client names and
 /// to no other address than its own.
 void Iperf2Service::connect_back(Stream& s, Connection& c) {
-  if (c.test->back_port < kFirstClientPort || free_senders_ == 0) return;
+  if (c.test->back_port < kFirstClientPort || free_dials_ == 0) return;
   auto back = std::make_unique<Connection>();
   back->test = *c.test;
   back->test->kind = Test::Kind::full_duplex;
   back->test->connect_back = false;
   back->test->trip_times = false;
-  back->permit = Permit(free_senders_);
+  back->permit = Permit(free_dials_);
   c.test->connect_back = false;  // one is enough
   back->from = s.local().addr;
   back->to = {s.remote().addr, back->test->back_port};

@@ -45,6 +45,7 @@ class Iperf2Service final : public Service {
 
   std::size_t flows() const { return flows_->size(); }
   std::size_t free_senders() const { return free_senders_; }
+  std::size_t free_dials() const { return free_dials_; }
 
  private:
   struct Connection;
@@ -66,6 +67,9 @@ class Iperf2Service final : public Service {
 
   Iperf2Options options_;
   std::size_t free_senders_;
+  /// For connections back that are not open yet. Were they counted as senders, who names closed
+  /// ports would keep everybody else from a test.
+  std::size_t free_dials_;
   iperf2::DatagramSenders senders_;
   std::vector<std::unique_ptr<Connection>> refused_;  ///< each has a permit
   TaskTimer redial_;

@@ -365,6 +365,13 @@ class Clients:
             listener.settimeout(0.3)
             self.assertRaises(TimeoutError, listener.accept)
 
+    def test_who_names_closed_ports_keeps_nobody_from_a_test(self):
+        with contextlib.ExitStack() as sockets:
+            for port in range(60_000, 60_040):
+                s = sockets.enter_context(self.lab.connect(PORT))
+                s.sendall(test_head(VERSION1 | 1, back_port=port))
+            self.assertEqual(self.iperf("-n 1000 -R")[0][1], 1000, self.last)
+
     def test_random_octets_are_a_sink_or_an_end(self):
         for _ in range(100):
             with self.lab.connect(PORT) as s:

@@ -317,9 +317,28 @@ TEST_F(Iperf2, ConnectsBackToNoPortOfServicesAndToNobodyTwice) {
   start({.flags = kDual, .port = 1023}, 1s);
   EXPECT_FALSE(net.app.sides[1023].open);
   start({.flags = kDual, .port = 7000}, 1s);  // nobody listens there
-  EXPECT_EQ(service.free_senders(), 1U) << "it is tried again";
+  EXPECT_EQ(service.free_dials(), 1U) << "it is tried again";
   net.run(300s);
+  EXPECT_EQ(service.free_dials(), 2U);
+}
+
+TEST_F(Iperf2, WhoNamesClosedPortsKeepsNobodyFromATest) {
+  for (std::uint16_t port = 7000; port < 7010; ++port) start({.flags = kDual, .port = port}, 100ms);
+  EXPECT_EQ(service.free_dials(), 0U) << "bounded, and tried again";
   EXPECT_EQ(service.free_senders(), 2U);
+  const auto port = start({.flags = kFlagsReverse, .upper = kUpperReverse, .amount = 5000}, 1s);
+  EXPECT_EQ(net.app.sides[port].received.size(), 5000U);
+}
+
+TEST_F(Iperf2, AConnectionBackIsASenderOnceItIsOpen) {
+  for (int i = 0; i < 2; ++i) {
+    start({.flags = kFlagsReverse, .upper = kUpperReverse, .amount = -1000, .rate = 1'000'000}, 1s);
+  }
+  net.client.listen({TwoShards::kClient, 7003}, true, net.app);
+  start({.flags = kDual, .amount = 100'000, .port = 7003}, 1s);
+  EXPECT_TRUE(net.app.sides[7003].received.empty()) << "no sender is free";
+  EXPECT_EQ(service.free_senders(), 0U);
+  EXPECT_EQ(service.free_dials(), 2U);
 }
 
 TEST_F(Iperf2, AClientMayBeginToListenLate) {
@@ -332,7 +351,7 @@ TEST_F(Iperf2, AClientMayBeginToListenLate) {
 TEST_F(Iperf2, ADrainEndsWhatIsTriedAgain) {
   start({.flags = kDual, .port = 7002}, 300ms);
   service.on_drain();
-  EXPECT_EQ(service.free_senders(), 2U);
+  EXPECT_EQ(service.free_dials(), 2U);
   net.client.listen({TwoShards::kClient, 7002}, true, net.app);
   net.run(1s);
   EXPECT_FALSE(net.app.sides[7002].open);
