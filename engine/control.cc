@@ -93,7 +93,7 @@ struct Client {
   std::size_t sent = 0;
   bool answering = false;
   std::shared_ptr<ControlLink> link = {};  ///< of a session
-  std::function<void()> on_gone = {};
+  ControlRequest::Events events = {};
 
   bool is_endless() const { return link != nullptr && !link->is_finished(); }
   void note_progress() { deadline = is_endless() ? kNoDeadline : Clock::now() + kClientTime; }
@@ -163,10 +163,11 @@ Fate receive(Client& c, const ControlServer::Handler& handler, const ControlRequ
   return pump(c);
 }
 
-/// A session's client has nothing to say: all that counts is whether it is still there.
+/// Whatever a session's client says, it wants the end.
 Fate look_for_end(const Client& c) {
   std::array<char, kMaxRequest> ignored;
   const ssize_t n = ::recv(c.fd.get(), ignored.data(), ignored.size(), 0);
+  if (n > 0) c.events.on_stop();
   return n > 0 || (n < 0 && would_block()) ? Fate::stays : Fate::gone;
 }
 
@@ -220,13 +221,13 @@ struct ControlServer::State {
     }
   }
 
-  std::shared_ptr<ControlLink> open_session(Client& c, std::function<void()> on_gone) const {
+  std::shared_ptr<ControlLink> open_session(Client& c, ControlRequest::Events events) const {
     if (sessions() >= kMaxSessions) {
       throw std::runtime_error("the daemon has " + std::to_string(kMaxSessions) +
                                " sessions already; end one");
     }
     c.link = std::make_shared<ControlLink>(bell);
-    c.on_gone = std::move(on_gone);
+    c.events = std::move(events);
     c.deadline = kNoDeadline;
     return c.link;
   }
@@ -236,8 +237,8 @@ struct ControlServer::State {
     if (it == clients.end()) return;
     Client& c = it->second;
     if (!c.answering) {
-      return settle(fd, receive(c, handler, [this, &c](std::function<void()> on_gone) {
-                      return open_session(c, std::move(on_gone));
+      return settle(fd, receive(c, handler, [this, &c](ControlRequest::Events events) {
+                      return open_session(c, std::move(events));
                     }));
     }
     settle(fd, c.link != nullptr && look_for_end(c) == Fate::gone ? Fate::gone : pump(c));
@@ -255,7 +256,7 @@ struct ControlServer::State {
 
   void end(std::unordered_map<int, Client>::iterator it, Fate fate) {
     const std::shared_ptr<ControlLink> link = it->second.link;
-    const std::function<void()> on_gone = std::move(it->second.on_gone);
+    const std::function<void()> on_gone = std::move(it->second.events.on_gone);
     clients.erase(it);
     if (link == nullptr) return;
     link->close();

@@ -1,7 +1,8 @@
 // The control socket: a UNIX stream socket, one request line in ("show stats\n"). Most requests are
 // answered by one JSON document and the connection closes. A request may open a session instead:
-// then lines of JSON follow for as long as the session lasts, and it ends when the client goes. The
-// server lives in the control thread's epoll loop and never blocks it.
+// then lines of JSON follow for as long as the session lasts; it ends when the client goes, and is
+// asked to come to its end when the client says anything more ("stop\n"). The server lives in the
+// control thread's epoll loop and never blocks it.
 #pragma once
 
 #include <functional>
@@ -18,8 +19,16 @@ namespace pollux::engine {
 /// One request as its handler sees it; valid while the handler runs.
 class ControlRequest {
  public:
+  /// What a session's client does; both are called on the control thread.
+  struct Events {
+    /// Once, when the client leaves or is too slow before everything up to finish() was written;
+    /// not when the server itself goes.
+    std::function<void()> on_gone;
+    /// The client wants what there is so far, and the end. Perhaps more than once.
+    std::function<void()> on_stop = [] {};
+  };
   /// Makes a session of the client; see open_session().
-  using Opener = std::function<std::shared_ptr<ControlLink>(std::function<void()>)>;
+  using Opener = std::function<std::shared_ptr<ControlLink>(Events)>;
   ControlRequest(std::string_view command, OwnedFd& passed, Opener open)
       : command_(command), passed_(passed), open_(std::move(open)) {}
 
@@ -27,12 +36,9 @@ class ControlRequest {
   /// The descriptor that came with the request (SCM_RIGHTS); not open when none did.
   OwnedFd take_fd() { return std::move(passed_); }
   /// The connection stays open after the handler returned and takes the link's lines; what the
-  /// handler returns goes first, null is left out. `on_gone` is called once, on the control thread,
-  /// when the client leaves or is too slow before everything up to finish() was written; not when
-  /// the server itself goes. Throws std::runtime_error when there are too many sessions.
-  std::shared_ptr<ControlLink> open_session(std::function<void()> on_gone) {
-    return open_(std::move(on_gone));
-  }
+  /// handler returns goes first, null is left out. Throws std::runtime_error when there are too
+  /// many sessions.
+  std::shared_ptr<ControlLink> open_session(Events events) { return open_(std::move(events)); }
 
  private:
   std::string_view command_;

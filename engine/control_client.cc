@@ -87,6 +87,11 @@ json control_request(const std::string& path, std::string_view command) {
 ControlCall::ControlCall(const std::string& path, std::string_view command, int pass)
     : path_(path), fd_(ask(path, command, pass)) {}
 
+void ControlCall::stop() const noexcept {
+  constexpr std::string_view kStop = "stop\n";
+  (void)::send(fd_.get(), kStop.data(), kStop.size(), MSG_NOSIGNAL);  // else it has ended already
+}
+
 std::optional<json> ControlCall::next() {
   std::size_t end = received_.find('\n');
   while (end == std::string::npos) {

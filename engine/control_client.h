@@ -22,6 +22,8 @@ class ControlCall {
 
   /// Readable when next() has something.
   int fd() const { return fd_.get(); }
+  /// Asks for what there is so far, and the end.
+  void stop() const noexcept;
   /// next() has a line without waiting.
   bool has_line() const { return received_.find('\n') != std::string::npos; }
   /// The next line, waiting for it; nullopt: the daemon has closed. Throws std::runtime_error with

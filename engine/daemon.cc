@@ -245,7 +245,8 @@ class ControlLoop {
     if (draining_) throw std::runtime_error("the daemon is ending");
     const std::uint64_t id = ++connects_;
     const std::size_t worker = id % runtime_.workers();
-    r.link = request.open_session([this, worker, id] { runtime_.abandon(worker, id); });
+    r.link =
+        request.open_session({.on_gone = [this, worker, id] { runtime_.abandon(worker, id); }});
     runtime_.connect(worker, id, std::move(r));
     return nullptr;
   }
@@ -256,7 +257,9 @@ class ControlLoop {
     if (draining_) throw std::runtime_error("the daemon is ending");
     const std::uint64_t id = ++connects_;
     const std::size_t worker = id % runtime_.workers();
-    r.link = request.open_session([this, worker, id] { runtime_.abandon(worker, id); });
+    r.link = request.open_session(
+        {.on_gone = [this, worker, id] { runtime_.abandon(worker, id); },
+         .on_stop = [this, worker, id] { runtime_.interrupt_iperf3(worker, id); }});
     runtime_.run_iperf3(worker, id, std::move(r));
     return nullptr;
   }
@@ -266,9 +269,9 @@ class ControlLoop {
     PingRequest r = parse_ping_request(request.command().substr(kPing.size()));
     if (draining_) throw std::runtime_error("the daemon is ending");
     const std::uint64_t id = ++connects_;
-    r.link = request.open_session([this, id] {
+    r.link = request.open_session({.on_gone = [this, id] {
       for (std::size_t i = 0; i < runtime_.workers(); ++i) runtime_.abandon(i, id);
-    });
+    }});
     runtime_.ping(id, std::move(r));
     return nullptr;
   }

@@ -7,8 +7,10 @@
 #include <optional>
 #include <ostream>
 #include <stdexcept>
+#include <utility>
 
 #include "engine/control_client.h"
+#include "engine/interruption.h"
 #include "engine/iperf3/protocol.h"
 #include "proto/base/addr.h"
 #include "proto/tcp/congestion.h"
@@ -87,7 +89,9 @@ std::string address_mistake(const std::string& text) {
 Json in_order(const nlohmann::json& report, const Iperf3Command& c) {
   Json out;
   if (!c.title.empty()) out["title"] = c.title;
-  for (const char* name : {"start", "intervals", "end"}) out[name] = report.value(name, Json());
+  out["start"] = report.value("start", Json{{"connected", Json::array()}});
+  out["intervals"] = report.value("intervals", Json::array());
+  out["end"] = report.value("end", Json::object());
   for (const auto& [name, value] : report.items()) out[name] = value;
   if (!c.extra_data.empty()) out["extra_data"] = c.extra_data;
   return out;
@@ -105,15 +109,64 @@ std::string titled(const std::string& text, const std::string& title) {
   return out;
 }
 
-int report_error(const Iperf3Command& c, const std::string& what, std::ostream& out,
-                 std::ostream& err) {
-  if (c.json) {
-    out << Json{{"error", "error - " + what}}.dump(2) << std::endl;
-  } else {
-    err << "iperf3: error - " << what << std::endl;
+/// One run of the command.
+class Run {
+ public:
+  Run(const Iperf3Command& command, std::ostream& out, std::ostream& err)
+      : command_(command), out_(out), err_(err) {}
+
+  /// To the end of the test. Throws std::runtime_error with why there is no more.
+  void follow(ControlCall& call) {
+    bool done = false;
+    while (const auto line = next(call)) done = print(*line);
+    if (!done) throw std::runtime_error("the daemon ended");
   }
-  return 1;
-}
+  /// `report`: what there is of it.
+  void end_with(const std::string& why, const nlohmann::json& report = {}) {
+    const std::string words = (interrupted_ ? "interrupt - " : "error - ") + why;
+    exit_code_ = interrupted_ ? 0 : 1;
+    if (command_.json) {
+      nlohmann::json j = report;
+      j["error"] = words;
+      out_ << in_order(j, command_).dump(2) << std::endl;
+    } else {
+      err_ << "iperf3: " << words << std::endl;
+    }
+  }
+  int exit_code() const { return exit_code_; }
+
+ private:
+  std::optional<nlohmann::json> next(ControlCall& call) {
+    while (!interruption_.wait_for_line(call)) {
+      if (std::exchange(interrupted_, true)) throw std::runtime_error("interrupted twice");
+      call.stop();
+    }
+    return call.next();
+  }
+
+  /// True: it was the last one.
+  bool print(const nlohmann::json& line) {
+    if (line.contains("json")) {
+      const nlohmann::json& report = line["json"];
+      if (report.contains("error")) {
+        end_with(report["error"].get<std::string>(), report);
+      } else {
+        out_ << in_order(report, command_).dump(2) << std::endl;
+      }
+      return true;
+    }
+    const std::string text = line.value("text", "");
+    out_ << titled(text, command_.title) << std::flush;
+    return text.ends_with("iperf Done.\n");
+  }
+
+  const Iperf3Command& command_;
+  std::ostream& out_;
+  std::ostream& err_;
+  const Interruption interruption_;
+  bool interrupted_ = false;
+  int exit_code_ = 0;
+};
 
 }  // namespace
 
@@ -169,24 +222,14 @@ int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
                      {"parameters", parameters_of(c)},
                      {"interval", c.interval_s},
                      {"json", c.json}};
+  Run run(c, out, err);
   ControlCall call(c.control, "iperf3 " + request.dump());
-  bool done = false;
   try {
-    while (const auto line = call.next()) {
-      done = line->contains("json");
-      if (done) {
-        out << in_order((*line)["json"], c).dump(2) << std::endl;
-        continue;
-      }
-      const std::string text = line->value("text", "");
-      out << titled(text, c.title) << std::flush;
-      done = text.ends_with("iperf Done.\n");
-    }
-    if (!done) throw std::runtime_error("the daemon ended");
+    run.follow(call);
   } catch (const std::runtime_error& e) {
-    return report_error(c, e.what(), out, err);
+    run.end_with(e.what());
   }
-  return 0;
+  return run.exit_code();
 }
 
 }  // namespace pollux::engine

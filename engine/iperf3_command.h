@@ -32,9 +32,10 @@ struct Iperf3Command {
 /// Declares the options on `app`.
 void declare_iperf3(CLI::App& app, Iperf3Command& command);
 
-/// Prints what iperf3 prints: its text as it comes, or its JSON at the end. 0, or 1 with one line
-/// on `err` (in the JSON's `error` where that is asked for). Throws std::runtime_error when no
-/// daemon can be asked.
+/// Prints what iperf3 prints: its text as it comes, or its JSON at the end. SIGINT and SIGTERM end
+/// the test with a report of what it has measured; a second one does not wait for that. 0, also
+/// then, or 1 with one line on `err` (in the JSON's `error` where that is asked for). Throws
+/// std::runtime_error when no daemon can be asked.
 int run_iperf3(const Iperf3Command& command, std::ostream& out, std::ostream& err);
 
 }  // namespace pollux::engine

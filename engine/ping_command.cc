@@ -1,13 +1,9 @@
 #include "engine/ping_command.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <exception>
@@ -15,7 +11,7 @@
 #include <ostream>
 
 #include "engine/control_client.h"
-#include "engine/owned_fd.h"
+#include "engine/interruption.h"
 #include "proto/base/addr.h"
 
 namespace pollux::engine {
@@ -212,23 +208,6 @@ class Session {
   Json failures_ = Json::array();
 };
 
-/// SIGINT as a descriptor.
-OwnedFd interruption() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigprocmask(SIG_BLOCK, &set, nullptr);
-  return OwnedFd(::signalfd(-1, &set, SFD_CLOEXEC));
-}
-
-/// False: the user had enough.
-bool wait_for_line(const ControlCall& call, const OwnedFd& interrupted) {
-  pollfd fds[] = {{call.fd(), POLLIN, 0}, {interrupted.get(), POLLIN, 0}};
-  while (::poll(fds, 2, -1) < 0 && errno == EINTR) {
-  }
-  return fds[1].revents == 0;
-}
-
 nlohmann::json request_of(const PingCommand& c) {
   return {{"address", c.address},
           {"count", c.count},
@@ -238,10 +217,10 @@ nlohmann::json request_of(const PingCommand& c) {
 }
 
 int ping(const PingCommand& command, std::ostream& out) {
-  const OwnedFd interrupted = interruption();
+  const Interruption interruption;
   ControlCall call(command.control, "ping " + request_of(command).dump());
   Session session(command, out);
-  while (call.has_line() || wait_for_line(call, interrupted)) {
+  while (interruption.wait_for_line(call)) {
     const auto line = call.next();
     if (!line) break;
     session.take(*line);

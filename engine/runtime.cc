@@ -202,6 +202,10 @@ void Runtime::run_iperf3(std::size_t i, std::uint64_t id, iperf3::ClientRequest 
   });
 }
 
+void Runtime::interrupt_iperf3(std::size_t i, std::uint64_t id) {
+  post(i, [&service = *lanes_[i]->iperf3_client, id](Shard&) { service.interrupt(id); });
+}
+
 void Runtime::ping(std::uint64_t id, PingRequest request) {
   ping_from(0, id, std::make_shared<const PingRequest>(std::move(request)));
 }

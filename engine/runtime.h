@@ -78,6 +78,8 @@ class Runtime final : private Crew {
   void run_iperf3(std::size_t i, std::uint64_t id, iperf3::ClientRequest request);
   /// Pings from the worker that gets the answers, in the same way; the caller does not know which.
   void ping(std::uint64_t id, PingRequest request);
+  /// Ends such a test with a report of what it has measured.
+  void interrupt_iperf3(std::size_t i, std::uint64_t id);
   /// Whoever asked for connection, test or ping `id` of worker `i` is gone.
   void abandon(std::size_t i, std::uint64_t id);
 

@@ -92,6 +92,7 @@ class ClientRun {
   void on_stream_closed();
   void on_published();
   void fail(const std::string& why);
+  void interrupt();
   /// Nobody wants the result any more.
   void cancel();
 
@@ -116,7 +117,11 @@ class ClientRun {
   bool is_over(Instant now) const;
   void arm_tick(Instant now);
   void end_traffic(Instant now);
+  void take_interval(Instant now);
+  void take_stock(Instant now);
   void send_results();
+  Json document() const;
+  void send_document(Json document);
   void report(const Results& theirs);
   std::uint64_t omitted_packets(int id) const;
   void say(std::string lines);
@@ -379,16 +384,14 @@ void ClientRun::tick(Instant now) {
   const bool over = is_over(now);
   const Instant next = begun_ + request_.interval * static_cast<std::int64_t>(intervals_ + 1);
   if (omitting_ && now >= test_->started + std::chrono::seconds(test_->parameters.omit_s)) {
-    const IntervalRow& row = recorder_.interval(in_seconds(now - begun_), true);
-    if (row.end_s - row.start_s > 0.001) say(text::interval(*test_, row));
+    take_interval(now);
     omitting_ = false;
     begun_ = now;
     intervals_ = 0;
     recorder_.end_omission();
   } else if (over || (request_.interval > Duration::zero() && now >= next)) {
     ++intervals_;
-    const IntervalRow& row = recorder_.interval(in_seconds(now - begun_), omitting_);
-    if (request_.interval > Duration::zero()) say(text::interval(*test_, row));
+    take_interval(now);
   }
   if (over) return end_traffic(now);
   arm_tick(now);
@@ -424,11 +427,24 @@ void ClientRun::arm_tick(Instant now) {
   service_.shard_of().arm(tick_, std::max(next, now));
 }
 
+void ClientRun::take_interval(Instant now) {
+  const IntervalRow& row = recorder_.interval(in_seconds(now - begun_), omitting_);
+  const bool wanted = request_.interval > Duration::zero() && row.end_s - row.start_s > 0.001;
+  if (wanted) say(text::interval(*test_, row));
+}
+
+/// The traffic is over: what this end has counted.
+void ClientRun::take_stock(Instant now) {
+  test_->enter(Phase::over);
+  elapsed_ = in_seconds(now - begun_);
+  used_ = cpu_.until(now);
+  results_ = recorder_.results(elapsed_);
+  own_ = recorder_.summary(elapsed_);
+}
+
 void ClientRun::end_traffic(Instant now) {
   step_ = Step::ending;
-  elapsed_ = in_seconds(now - begun_);
-  test_->enter(Phase::over);
-  used_ = cpu_.until(now);
+  take_stock(now);
   unpublished_ = test_->slots.size();
   for (const auto& slot : test_->slots) {
     service_.post(slot->worker,
@@ -489,25 +505,17 @@ void ClientRun::report(const Results& theirs) {
   // A server may still be sending what another client asked for.
   const bool asked = test_->parameters.get_server_output;
   if (request_.json) {
-    Json j{{"start", start_json(*test_)}, {"intervals", Json::array()}};
-    j["start"]["connecting_to"] = {{"host", request_.server.addr.to_string()},
-                                   {"port", request_.server.port}};
-    for (const IntervalRow& row : recorder_.intervals()) {
-      j["intervals"].push_back(interval_json(*test_, row));
-    }
-    j["end"] = end_json(*test_, own_);
-    j["end"]["cpu_utilization_percent"] = {
-        {"host_total", used_.total},      {"host_user", used_.user},
-        {"host_system", used_.system},    {"remote_total", theirs.cpu_total},
-        {"remote_user", theirs.cpu_user}, {"remote_system", theirs.cpu_system}};
+    Json j = document();
+    j["end"]["cpu_utilization_percent"].update({{"remote_total", theirs.cpu_total},
+                                                {"remote_user", theirs.cpu_user},
+                                                {"remote_system", theirs.cpu_system}});
     if (asked && !theirs.server_output_text.empty()) {
       j["server_output_text"] = theirs.server_output_text;
     }
     if (asked && !theirs.server_output_json.empty()) {
       j["server_output_json"] = Json::parse(theirs.server_output_json, nullptr, false);
     }
-    keep_latest_intervals(j, engine::ControlLink::kMaxBacklog / 2);
-    request_.link->send({{"json", j}});
+    send_document(std::move(j));
   } else {
     say(text::summary(*test_, own_));
     if (asked && !theirs.server_output_text.empty()) {
@@ -518,6 +526,26 @@ void ClientRun::report(const Results& theirs) {
   release();
 }
 
+/// The report in JSON, as far as the run has come.
+Json ClientRun::document() const {
+  Json j{{"start", start_json(*test_)}, {"intervals", Json::array()}, {"end", Json::object()}};
+  j["start"]["connecting_to"] = {{"host", request_.server.addr.to_string()},
+                                 {"port", request_.server.port}};
+  if (test_->phase() == Phase::gathering) return j;
+  for (const IntervalRow& row : recorder_.intervals()) {
+    j["intervals"].push_back(interval_json(*test_, row));
+  }
+  j["end"] = end_json(*test_, own_);
+  j["end"]["cpu_utilization_percent"] = {
+      {"host_total", used_.total}, {"host_user", used_.user}, {"host_system", used_.system}};
+  return j;
+}
+
+void ClientRun::send_document(Json document) {
+  keep_latest_intervals(document, engine::ControlLink::kMaxBacklog / 2);
+  request_.link->send({{"json", std::move(document)}});
+}
+
 // --- ends
 
 void ClientRun::on_closed(CloseReason reason) {
@@ -525,10 +553,30 @@ void ClientRun::on_closed(CloseReason reason) {
   fail(ended_text(reason, opened_));
 }
 
+/// Tells what was measured until now, then why that is all.
 void ClientRun::fail(const std::string& why) {
   if (step_ == Step::done) return;
-  request_.link->send({{"error", why}});
+  const bool begun = test_->phase() != Phase::gathering;
+  if (test_->phase() == Phase::running) {
+    const Instant now = service_.shard_of().now();
+    take_interval(now);
+    take_stock(now);
+  }
+  if (request_.json) {
+    Json j = document();
+    j["error"] = why;
+    send_document(std::move(j));
+  } else {
+    if (begun) say(text::summary(*test_, own_));
+    request_.link->send({{"error", why}});
+  }
   release();
+}
+
+void ClientRun::interrupt() {
+  if (step_ == Step::done) return;
+  if (opened_ && control_) send(State::client_terminate);
+  fail("the client has terminated");
 }
 
 void ClientRun::on_stream_closed() {
@@ -631,6 +679,11 @@ void Iperf3ClientService::start(std::uint64_t id, iperf3::ClientRequest request)
   ClientRun& started = *run;
   runs_.emplace(id, std::move(run));
   started.connect();
+}
+
+void Iperf3ClientService::interrupt(std::uint64_t id) {
+  const auto at = runs_.find(id);
+  if (at != runs_.end()) at->second->interrupt();
 }
 
 void Iperf3ClientService::abandon(std::uint64_t id) {

@@ -21,7 +21,8 @@ namespace iperf3 {
 class ClientRun;
 
 /// One test to run. Lines on the link: {"text": lines} as it goes on, or {"json": report} at the
-/// end; {"error": words} where it fails; then it is finished.
+/// end. Where it fails or is interrupted the lines end with {"error": words}, the report has them
+/// as its `error`; both have what was measured until then. Then it is finished.
 struct ClientRequest {
   Endpoint server;
   Parameters parameters;
@@ -46,6 +47,8 @@ class Iperf3ClientService final : public iperf3::PartyService {
   std::string_view name() const override { return "iperf3 client"; }
   /// Runs a test from this worker. `id` names it for abandon().
   void start(std::uint64_t id, iperf3::ClientRequest request);
+  /// Ends the test early, with a report of what it has measured.
+  void interrupt(std::uint64_t id);
   /// Whoever asked is gone.
   void abandon(std::uint64_t id);
   void on_drain() override;

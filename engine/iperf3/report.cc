@@ -362,7 +362,10 @@ std::string summary(const Test& test, const Summary& summary) {
 Json start_json(const Test& test) {
   const Parameters& p = test.parameters;
   Json connected = Json::array();
-  for (const auto& slot : test.slots) {
+  // Before, it is its streams' workers who write them.
+  const bool settled = test.phase() != Phase::gathering;
+  for (std::size_t i = 0; settled && i < test.slots.size(); ++i) {
+    const auto& slot = test.slots[i];
     connected.push_back({{"socket", slot->id},
                          {"local_host", slot->flow.local.addr.to_string()},
                          {"local_port", slot->flow.local.port},

@@ -1,6 +1,7 @@
 """`pollux iperf3 -c`: from the engine to the kernel's own iperf3 server."""
 
 import json
+import os
 import signal
 import socket
 import struct
@@ -113,14 +114,91 @@ class ToTheKernel(LabCase):
         self.assertIn("Connection refused", err)
         self.assertIn("Connection refused", json.loads(self.client("-p 5999 -J"))["error"])
 
-    def test_interrupted_client_ends_its_test(self):
-        process = self.lab.start(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-t",
-                                 30, stdout=subprocess.PIPE, text=True)
-        wait_until(lambda: self.lab.totals()["connections_open"] >= 2, what="the test's begin")
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+    def start_and_signal(self, options, number, port=5201):
+        """Output, error output and exit code of a test that a signal meets."""
+        process = self.lab.start(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-p",
+                                 port, "-t", 30, *options.split(), stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.kill)
+        wait_until(lambda: self.lab.totals()["connections_open"] >= 1, what="the connection")
+        time.sleep(0.7)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
         wait_until(lambda: self.lab.totals()["connections_open"] == 0, what="its connections' end")
+        return out, err, process.returncode
+
+    def test_a_client_that_is_gone_ends_its_test(self):
+        self.start_and_signal("", signal.SIGKILL)
         self.report("-n 1M")  # and the server is free again
+
+    def test_an_interrupted_client_tells_what_it_has_measured(self):
+        for options, number in (("", signal.SIGINT), ("-R -P 2", signal.SIGTERM)):
+            with self.subTest(options=options):
+                out, err, code = self.start_and_signal(options, number)
+                self.assertEqual(code, 0)
+                self.assertEqual(err, "iperf3: interrupt - the client has terminated\n")
+                end = "receiver" if "-R" in options else "sender"
+                sums = [line for line in out.splitlines() if line.endswith(end)]
+                self.assertTrue(sums, out)
+                self.assertIn("MBytes" if " MB" in sums[-1] else "GBytes", sums[-1])
+                self.assertNotIn("iperf Done.", out)
+                self.report("-n 1M")
+
+    def test_an_interrupted_clients_json_is_whole(self):
+        for options in ("-J", "-J --bidir -u -b 5M"):
+            with self.subTest(options=options):
+                out, err, code = self.start_and_signal(options, signal.SIGINT)
+                report = json.loads(out)
+                self.assertEqual((code, err), (0, ""))
+                self.assertEqual(report["error"], "interrupt - the client has terminated")
+                self.assertEqual(list(report)[:3], ["start", "intervals", "end"])
+                measured = report["end"]["sum" if "-u" in options else "sum_sent"]
+                told = sum(i["sum"]["bytes"] for i in report["intervals"])
+                self.assertGreater(told, 0)
+                self.assertGreaterEqual(measured["bytes"], told)
+                self.assertGreater(measured["seconds"], 0.4)
+                self.report("-n 1M")
+
+    def test_interrupted_before_the_server_answers(self):
+        with self.lab.inside(lambda: socket.create_server((HOST, 0))) as silent:
+            out, _, code = self.start_and_signal("-J", signal.SIGINT, silent.getsockname()[1])
+        report = json.loads(out)
+        self.assertEqual(code, 0)
+        self.assertEqual(report["error"], "interrupt - the client has terminated")
+        self.assertEqual((report["start"]["connected"], report["intervals"], report["end"]),
+                         ([], [], {}))
+
+    def test_a_second_signal_does_not_wait(self):
+        with self.lab.inside(lambda: socket.create_server((HOST, 0))) as silent:
+            process = self.lab.start(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST,
+                                     "-p", silent.getsockname()[1], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
+            wait_until(lambda: self.lab.totals()["connections_open"] == 1, what="the connection")
+            os.kill(self.lab.pid, signal.SIGSTOP)
+            try:
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.3)
+                self.assertIsNone(process.poll())
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate(timeout=20)
+            finally:
+                os.kill(self.lab.pid, signal.SIGCONT)
+        self.assertEqual((process.returncode, err), (0, "iperf3: interrupt - interrupted twice\n"))
+        wait_until(lambda: self.lab.totals()["connections_open"] == 0, what="its connection's end")
+
+    def test_a_server_that_ends_leaves_what_was_measured(self):
+        server = self.lab.start("iperf3", "-s", "-p", 5209, stdout=subprocess.DEVNULL)
+        wait_until(lambda: ":5209" in self.lab.run("ss", "-Hltn"), what="iperf3 -s")
+        process = self.lab.start(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-p",
+                                 5209, "-t", 30, "-J", stdout=subprocess.PIPE, text=True)
+        wait_until(lambda: self.lab.totals()["connections_open"] >= 2, what="the test's begin")
+        time.sleep(0.5)
+        server.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        report = json.loads(out)
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(report["error"], "error - the server has terminated")
+        self.assertGreater(report["end"]["sum_sent"]["bytes"], 0)
 
     def test_bad_options(self):
         for options in ("-t x", "-n 5X", "-P 0", "-P 129", "-R --bidir", "-S 256", "--nonsense",

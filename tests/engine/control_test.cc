@@ -181,7 +181,8 @@ class ControlSessionTest : public ControlTest {
   json open(ControlRequest& request) {
     if (request.command() == "ping") return "pong";
     passed_ = request.take_fd();
-    links_.push_back(request.open_session([this] { ++gone_; }));
+    links_.push_back(
+        request.open_session({.on_gone = [this] { ++gone_; }, .on_stop = [this] { ++stops_; }}));
     if (request.command() == "late failure") throw std::runtime_error("no such");
     return first_;
   }
@@ -199,7 +200,7 @@ class ControlSessionTest : public ControlTest {
   json first_;
   OwnedFd passed_;
   std::vector<std::shared_ptr<ControlLink>> links_;
-  int gone_ = 0;
+  int gone_ = 0, stops_ = 0;
 };
 
 TEST_F(ControlSessionTest, LinesArriveInOrderUntilItIsFinished) {
@@ -240,6 +241,22 @@ TEST_F(ControlSessionTest, TellsOnceThatTheClientWentAway) {
   EXPECT_FALSE(links_[0]->send("anybody?"));
   serve(server);
   EXPECT_EQ(gone_, 1);
+}
+
+TEST_F(ControlSessionTest, AClientMayAskForTheEndAndStays) {
+  ControlServer server(path_);
+  ControlCall call(path_, "go");
+  serve_until(server, [&] { return !links_.empty(); });
+  EXPECT_EQ(stops_, 0);
+  call.stop();
+  serve_until(server, [&] { return stops_ == 1; });
+  EXPECT_TRUE(links_[0]->send("what there is"));
+  links_[0]->finish();
+  serve(server);
+  EXPECT_EQ(call.next(), json("what there is"));
+  EXPECT_EQ(call.next(), std::nullopt);
+  EXPECT_EQ(gone_, 0);
+  call.stop();  // nobody is there any more
 }
 
 TEST_F(ControlSessionTest, AClientThatDoesNotReadIsClosedAtTheLimit) {
