@@ -169,7 +169,8 @@ class alignas(kSharedLine) Service {
   /// One that overrides it calls this.
   virtual void on_listen(Shard& shard) { shard_ = &shard; }
   virtual void on_open(Stream&) {}
-  /// There is data to peek(), or the peer closed.
+  /// There is data to peek(), or the peer closed. Once more also where a reset came right behind
+  /// data: then nothing can be sent any more, and on_closed follows.
   virtual void on_readable(Stream&) {}
   virtual void on_writable(Stream&) {}
   /// The peer's FIN came (once, after the on_readable for the data before it). The default closes

@@ -21,6 +21,11 @@ bool is_broken(const tcp::Conn& c) {
   return c.is_closed() && c.close_cause() != tcp::CloseCause::normal;
 }
 
+/// Servers answer and then reset, when they close with something unread: their last words count.
+bool has_last_words(const tcp::Conn& c) {
+  return c.is_closed() && c.close_cause() == tcp::CloseCause::reset && c.readable() > 0;
+}
+
 }  // namespace
 
 Shard::Shard(const ShardOptions& options, TxPort& port, WorkerCounters& counters, Instant start)
@@ -399,10 +404,12 @@ void Shard::dispatch(ConnEntry& e) {
   e.tcp.set_growth(!memory_short_);
   e.tcp.set_local_window(local_window_);
   if ((events & tcp::event::readable) != 0) active_.note(e.active_mark);
-  // A connection that broke, or that a callback aborted, is told on_closed and nothing else.
+  // A connection that broke, or that a callback aborted, is told on_closed and nothing else, but
+  // for data that came with the reset.
   const auto wants = [&](std::uint8_t event) { return (events & event) != 0 && !is_broken(e.tcp); };
   if (wants(tcp::event::urgent)) e.service->on_urgent(s);
-  if (wants(tcp::event::readable)) e.service->on_readable(s);
+  const bool last_words = (events & tcp::event::readable) != 0 && has_last_words(e.tcp);
+  if (wants(tcp::event::readable) || last_words) e.service->on_readable(s);
   if (wants(tcp::event::peer_closed)) e.service->on_peer_closed(s);
   if (wants(tcp::event::writable)) e.service->on_writable(s);
   const bool over = e.tcp.state() == tcp::State::time_wait && e.tcp.readable() == 0;

@@ -98,7 +98,8 @@ void Conn::close_with(CloseCause cause) {
   send_queue_.clear();
   board_.clear();
   assembler_.clear();
-  if (cause != CloseCause::normal) rcv_queue_.clear();
+  // What came before a peer's reset was acknowledged, and is the application's.
+  if (cause == CloseCause::aborted) rcv_queue_.clear();
 }
 
 void Conn::enter_time_wait(Instant now) {

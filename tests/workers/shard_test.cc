@@ -234,6 +234,24 @@ TEST_F(ShardTest, large_packets_that_are_kept_count_as_memory) {
   EXPECT_LT(counters.memory_bytes.get(), 10000U);
 }
 
+TEST_F(ShardTest, what_came_with_a_reset_is_told_first) {
+  for (const bool keep : {false, true}) {  // also by a service that does not take it
+    service = {};
+    service.keep = keep;
+    open();
+    port.sent.clear();
+    packet(tcp_packet(header(flag::ack | flag::psh, 101, iss + 1), 50, kThere, kHere));
+    packet(tcp_packet(header(flag::rst, 151), 0, kThere, kHere));
+    taken += 2;
+    shard().finish_turn(now);
+    EXPECT_EQ(service.called, 1);
+    EXPECT_EQ(service.octets, keep ? 0U : 50U);
+    EXPECT_EQ(service.reasons, std::vector{CloseReason::reset});
+    EXPECT_TRUE(port.sent.empty()) << "nothing goes to who is gone";
+    EXPECT_EQ(shard().connections(), 0U);
+  }
+}
+
 TEST_F(ShardTest, acks_of_a_burst_wait_for_its_end) {
   open();
   port.sent.clear();
