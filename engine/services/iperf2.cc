@@ -43,7 +43,7 @@ struct Iperf2Service::Connection final : Session {
   std::uint64_t left = 0;  ///< octets
   std::uint64_t sent = 0;  ///< octets
 
-  /// Of one that we open, to the client: from where to where, and until when we try.
+  /// Of one that we open, to the client: from where to where, and until when we try again.
   IpAddr from;
   Endpoint to;
   Instant give_up{};
@@ -218,7 +218,7 @@ void Iperf2Service::connect_back(Stream& s, Connection& c) {
   c.test->connect_back = false;  // one is enough
   back->from = s.local().addr;
   back->to = {s.remote().addr, back->test->back_port};
-  back->give_up = s.now() + kConnectTimeout;
+  back->give_up = s.now() + kRedialTime;
   dial(std::move(back), s.now());
 }
 
@@ -226,7 +226,7 @@ void Iperf2Service::dial(std::unique_ptr<Connection> back, Instant now) {
   ConnEntry* const entry = shard().connect(now, back->from, back->to, *this);
   if (entry == nullptr) return;
   Stream opening(shard(), *entry);
-  opening.set_timer(back->give_up);
+  opening.set_timer(now + kConnectTimeout);
   opening.attach(std::move(back));
 }
 

@@ -24,7 +24,8 @@ class Iperf2Service final : public Service {
  public:
   static constexpr Duration kHeadTimeout = 30s;     ///< from the handshake to the whole test head
   static constexpr Duration kConnectTimeout = 10s;  ///< for connections back
-  static constexpr Duration kRedial = 50ms;         ///< after one that was refused
+  static constexpr Duration kRedial = 50ms;         ///< from one that was refused to the next
+  static constexpr Duration kRedialTime = 2s;       ///< from the first one to the last
   static constexpr Duration kLinger = 120s;         ///< from our FIN to the end, where we sent
 
   explicit Iperf2Service(const Iperf2Options& options);

@@ -328,6 +328,8 @@ TEST_F(Iperf2, WhoNamesClosedPortsKeepsNobodyFromATest) {
   EXPECT_EQ(service.free_senders(), 2U);
   const auto port = start({.flags = kFlagsReverse, .upper = kUpperReverse, .amount = 5000}, 1s);
   EXPECT_EQ(net.app.sides[port].received.size(), 5000U);
+  net.run(Iperf2Service::kRedialTime);
+  EXPECT_EQ(service.free_dials(), 2U);
 }
 
 TEST_F(Iperf2, AConnectionBackIsASenderOnceItIsOpen) {
