@@ -21,7 +21,7 @@ FLOWS = (1, 8, 64)
 DATAGRAMS = (64, 1448, 8192)  # octets; the last do not fit a packet
 IDLE_QUICK, IDLE = 2_000, 100_000
 IDLE_OF_ADDRESS = 25_000  # of 64,511 ports: past half of them connect() searches long
-IDLE_CELL = "idle connections: engine"
+IDLE_CELLS = {"idle connections: engine": (), "idle connections, http: engine": ("--http",)}
 
 
 # ---- what is measured ----------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def goals():
                    "per_second", ">=", 1.3)
     yield Goal("http keep-alive / nginx", "http keep-alive: engine", "http keep-alive: nginx",
                "per_second", ">=", 1.5)
-    yield Goal("octets per idle connection", IDLE_CELL, "",
+    yield Goal("octets per idle connection", "idle connections: engine", "",
                "octets_per_connection", "<=", 1024)
 
 
@@ -182,24 +182,24 @@ def addresses_for(connections):
     return max(beds.ADDRESSES, -(-connections // IDLE_OF_ADDRESS))
 
 
-def hold_idle(bed, server, count, processes):
+def hold_idle(bed, server, count, words, processes):
     """Opens connections from as many clients as their descriptors take; returns how many."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 64
     opened = 0
     while opened < count:
         processes.append(beds.Process(bed.lab.command(
-            beds.TOOLS / "pollux_client", "idle", "--connections", min(most, count - opened),
+            beds.TOOLS / "pollux_client", "idle", *words, "--connections", min(most, count - opened),
             "--address", server[0], "--addresses", addresses_for(count)), stdin=subprocess.PIPE))
         opened += json.loads(processes[-1].wait_ready(120))["open"]
         progress(f"{opened:,} of {count:,} idle connections ...")
     return opened
 
 
-def idle_figures(bed, server, count):
+def idle_figures(bed, server, count, words):
     before = bed.lab.rss_kib()
     processes = []
     try:
-        opened = hold_idle(bed, server, count, processes)
+        opened = hold_idle(bed, server, count, words, processes)
         harness.wait_until(lambda: bed.lab.totals()["connections_open"] >= opened, 10,
                            f"{opened} open connections")
         grown = (bed.lab.rss_kib() - before) * 1024
@@ -210,21 +210,21 @@ def idle_figures(bed, server, count):
     return {"connections": opened, "octets_per_connection": grown / opened}
 
 
-def measure_idle(suite, count):
+def measure_idle(suite, cell, count):
     """Memory of connections that are open and silent."""
-    progress(f"{count} idle connections ...")
+    progress(f"{count} {cell} ...")
     try:
         settings = {"tcp.memory_limit": "4GiB",
                     "tun.address": beds.following(beds.ENGINE, addresses_for(count))}
         with beds.engine(suite.bed, "inline", settings) as server:
-            figures = idle_figures(suite.bed, server, count)
+            figures = idle_figures(suite.bed, server, count, IDLE_CELLS[cell])
     except suites.FAILURES as error:
         figures = None
-        suite.failed(IDLE_CELL, error)
-    suite.samples[IDLE_CELL] = [figures]
+        suite.failed(cell, error)
+    suite.samples[cell] = [figures]
     progress("")
     if figures:
-        print(f"  {count} idle connections: {figures['octets_per_connection']:.0f} octets each")
+        print(f"  {count} {cell}: {figures['octets_per_connection']:.0f} octets each")
 
 
 # ---- all of it -----------------------------------------------------------------------------------
@@ -251,8 +251,9 @@ def run_suite(suite, options):
     cells = suites.wanted(all_cells(), options)
     noise = suite.noise(suites.noisy(cells))
     suite.rounds(cells)
-    if not options.only or any(w in IDLE_CELL for w in options.only):
-        measure_idle(suite, options.idle or (IDLE_QUICK if options.quick else IDLE))
+    for cell in IDLE_CELLS:
+        if not options.only or any(w in cell for w in options.only):
+            measure_idle(suite, cell, options.idle or (IDLE_QUICK if options.quick else IDLE))
     return cells, noise
 
 

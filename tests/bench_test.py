@@ -69,7 +69,7 @@ class Goals(unittest.TestCase):
         self.assertEqual("not measured", self.judge(">=", 1, a=[None], b=samples(1))["verdict"])
 
     def test_each_is_about_cells_that_exist(self):
-        cells = {c.name for c in [*e2e.all_cells(), *e2e.http_cells()]} | {e2e.IDLE_CELL}
+        cells = {c.name for c in [*e2e.all_cells(), *e2e.http_cells()]} | set(e2e.IDLE_CELLS)
         for goal in e2e.goals():
             self.assertIn(goal.numerator, cells)
             self.assertIn(goal.denominator, cells | {""})

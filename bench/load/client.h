@@ -17,6 +17,7 @@ struct Options {
   std::uint32_t threads = 1;  ///< bulk only; the connections are dealt out to them
   std::uint32_t size = 64;    ///< octets of a request
   bool iperf3 = false;        ///< bulk only: the flows are streams of an iperf3 test
+  bool http = false;          ///< idle only: after a request and its answer
   bool spin = false;          ///< never sleep in the kernel
   int cpu = -1;               ///< to run on; -1: any
   std::chrono::duration<double> warm_up{0.2};

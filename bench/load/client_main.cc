@@ -43,6 +43,7 @@ int parse(int argc, char** argv, std::string& mode, Options& o) {
   app.add_option("--size", o.size, "Octets of a request")->check(CLI::Range(1, 1 << 16));
   app.add_flag("--iperf3", o.iperf3,
                "Of bulk: against an iperf3 server (port 5201), in one thread");
+  app.add_flag("--http", o.http, "Of idle: after a request and its answer (port 80)");
   app.add_flag("--spin", o.spin, "Poll the socket, never sleep");
   app.add_option("--cpu", o.cpu, "The CPU to run on")->check(CLI::NonNegativeNumber);
   app.add_option("--warm-up", warm_up, "Seconds before the measurement")
@@ -72,8 +73,10 @@ int main(int argc, char** argv) {
   const int status = parse(argc, argv, name, options);
   if (status >= 0) return status;
   const Mode& mode = kModes.at(name);
-  constexpr std::uint16_t kIperf3Port = 5201;
-  if (options.port == 0) options.port = options.iperf3 ? kIperf3Port : mode.port;
+  constexpr std::uint16_t kIperf3Port = 5201, kHttpPort = 80;
+  if (options.port == 0) {
+    options.port = options.iperf3 ? kIperf3Port : options.http ? kHttpPort : mode.port;
+  }
   try {
     if (options.cpu >= 0 && !run_on_cpu(options.cpu)) fail("cannot run on that CPU");
     const nlohmann::json figures = mode.run(options);
