@@ -13,6 +13,7 @@ enum class Waiting : std::uint8_t {
   nothing,
   request,       ///< the rest of a head
   next_request,  ///< its first octet
+  rest,          ///< the same, for longer
   body,          ///< more of the request's body
   room,          ///< in the send buffer
   pace,          ///< time, for a response that is sent slowly
@@ -39,8 +40,7 @@ std::uint64_t HttpCommon::watchers() const {
 }
 
 struct HttpService::Connection final : Session {
-  Connection(HttpContent& content, std::size_t room_when_empty)
-      : talk(content), send_buffer(room_when_empty) {}
+  explicit Connection(std::size_t room_when_empty) : send_buffer(room_when_empty) {}
 
   /// Starts the time limit of `what`, unless it runs already: a request that trickles in does not
   /// move its own deadline.
@@ -56,10 +56,10 @@ struct HttpService::Connection final : Session {
     return send_buffer - std::min(send_buffer, s.writable());
   }
 
-  HttpConversation talk;
-  std::size_t send_buffer;  ///< octets of it when empty
-  std::size_t room = 0;     ///< when this waiting began
-  std::uint64_t moved = 0;  ///< octets of bodies since then
+  std::unique_ptr<HttpConversation> talk;  ///< nullptr: nothing was said yet, or for kRestTime
+  std::size_t send_buffer;                 ///< octets of it when empty
+  std::size_t room = 0;                    ///< when this waiting began
+  std::uint64_t moved = 0;                 ///< octets of bodies since then
   Waiting waiting = Waiting::nothing;
   int events_missed = 0;  ///< one after the other
   bool counted = false;   ///< among the connections
@@ -70,7 +70,7 @@ HttpService::HttpService(std::shared_ptr<HttpCommon> common, std::size_t worker)
     : common_(std::move(common)), lane_(common_->lane(worker)), content_(common_->options()) {}
 
 void HttpService::on_open(Stream& s) {
-  auto connection = std::make_unique<Connection>(content_, s.writable());
+  auto connection = std::make_unique<Connection>(s.writable());
   Connection& c = *connection;
   s.attach(std::move(connection));
   const std::size_t most = common_->options().max_connections;
@@ -89,15 +89,15 @@ void HttpService::on_closed(Stream& s, CloseReason) {
 
 /// Sends what is there; false when the send buffer is full.
 bool HttpService::flush(Stream& s, Connection& c) {
-  while (c.talk.has_output()) {
-    const Bytes head = c.talk.head();
-    const std::size_t n = head.empty() ? s.write(c.talk.body()) : s.write(head);
+  while (c.talk->has_output()) {
+    const Bytes head = c.talk->head();
+    const std::size_t n = head.empty() ? s.write(c.talk->body()) : s.write(head);
     if (n == 0) {
       c.wait_for(s, Waiting::room, kStallTimeout);
       s.want_writable();
       return false;
     }
-    c.talk.sent(n);
+    c.talk->sent(n);
     c.moved += n;
   }
   return true;
@@ -106,37 +106,38 @@ bool HttpService::flush(Stream& s, Connection& c) {
 void HttpService::pump(Stream& s) {
   auto& c = *s.session<Connection>();
   if (s.write_shut()) return discard_input(s);
-  c.talk.at({std::time(nullptr), s.now()});
+  if (!c.talk) c.talk = std::make_unique<HttpConversation>(content_);
+  c.talk->at({std::time(nullptr), s.now()});
   bool answered = false;
   while (flush(s, c)) {
-    if (const auto until = c.talk.resumes_at()) return pause(s, c, *until);
-    if (c.talk.closing()) return finish(s, c);
+    if (const auto until = c.talk->resumes_at()) return pause(s, c, *until);
+    if (c.talk->closing()) return finish(s, c);
     const Slice in = s.peek();
     if (in.empty()) {
       if (s.peer_closed()) return finish(s, c);
       return await(s, c, answered);
     }
-    const std::size_t n = c.talk.feed(in);
+    const std::size_t n = c.talk->feed(in);
     c.moved += n;
     s.consume(n);
-    answered = answered || c.talk.has_output() || c.talk.resumes_at();
+    answered = answered || c.talk->has_output() || c.talk->resumes_at();
   }
 }
 
 /// Nothing to send and nothing to read.
 void HttpService::await(Stream& s, Connection& c, bool answered) {
-  if (c.talk.mid_body()) return c.wait_for(s, Waiting::body, kStallTimeout);
+  if (c.talk->mid_body()) return c.wait_for(s, Waiting::body, kStallTimeout);
   if (answered || c.waiting == Waiting::room || c.waiting == Waiting::pace ||
       c.waiting == Waiting::body) {
     c.waiting = Waiting::nothing;
   }
-  if (c.talk.mid_request()) return c.wait_for(s, Waiting::request, kHeaderTimeout);
+  if (c.talk->mid_request()) return c.wait_for(s, Waiting::request, kHeaderTimeout);
   // A connection without any request yet keeps the time limit that on_open set.
-  if (c.waiting == Waiting::nothing) c.wait_for(s, Waiting::next_request, kIdleTimeout);
+  if (c.waiting == Waiting::nothing) c.wait_for(s, Waiting::next_request, kRestTime);
 }
 
 void HttpService::pause(Stream& s, Connection& c, Instant until) {
-  if (c.talk.streams_events()) {
+  if (c.talk->streams_events()) {
     // A stream without an end has had all its answer when its reader closes.
     if (s.peer_closed()) return finish(s, c);
     if (c.watching) {
@@ -163,7 +164,7 @@ void HttpService::tell(Stream& s, Connection& c) {
   c.events_missed = 0;
   LiveStats& live = *common_->live();
   if (Crew* crew = shard_->options().crew) live.refresh(*crew, s.now());
-  c.talk.say_event(live.json(s.now()));
+  c.talk->say_event(live.json(s.now()));
   if (flush(s, c)) c.wait_for(s, Waiting::pace, LiveStats::kInterval);
 }
 
@@ -178,9 +179,15 @@ void HttpService::finish(Stream& s, Connection& c) {
 
 void HttpService::on_timer(Stream& s) {
   auto& c = *s.session<Connection>();
-  c.talk.at({std::time(nullptr), s.now()});
+  if (c.waiting == Waiting::next_request) {
+    c.talk.reset();
+    return c.wait_for(s, Waiting::rest, kIdleTimeout - kRestTime);
+  }
+  if (c.waiting == Waiting::peer_close) return s.abort();
+  if (!c.talk) return finish(s, c);
+  c.talk->at({std::time(nullptr), s.now()});
   if (c.waiting == Waiting::pace) {
-    return c.talk.streams_events() && c.watching ? tell(s, c) : pump(s);
+    return c.talk->streams_events() && c.watching ? tell(s, c) : pump(s);
   }
   if (c.waiting == Waiting::room || c.waiting == Waiting::body) {
     const std::size_t drained = s.writable() - std::min(c.room, s.writable());
@@ -189,8 +196,8 @@ void HttpService::on_timer(Stream& s) {
       return c.wait_for(s, what, kStallTimeout);
     }
   }
-  if (c.waiting == Waiting::room || c.waiting == Waiting::peer_close) return s.abort();
-  c.talk.time_out();
+  if (c.waiting == Waiting::room) return s.abort();
+  c.talk->time_out();
   if (flush(s, c)) finish(s, c);
 }
 

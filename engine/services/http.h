@@ -39,6 +39,7 @@ class HttpService final : public Service {
  public:
   static constexpr Duration kHeaderTimeout = 10s;  ///< for one request's head, from its first octet
   static constexpr Duration kIdleTimeout = 60s;    ///< between requests
+  static constexpr Duration kRestTime = 1s;        ///< of that, until buffers are given back
   static constexpr Duration kStallTimeout = 60s;   ///< for kLeastProgress, of either body
   static constexpr std::size_t kLeastProgress = 4096;  ///< octets
   static constexpr Duration kLingerTimeout = 30s;      ///< after our FIN, and for what is queued

@@ -237,6 +237,8 @@ TEST(Http, SilentClientIsClosed) {
   net.run(3s);  // the wheel is late by up to an eighth
   EXPECT_TRUE(net.app.peer_closed);
   EXPECT_TRUE(net.app.received.empty());
+  net.run(HttpService::kLingerTimeout + 10s);
+  EXPECT_EQ(net.app.reason, CloseReason::reset);
 }
 
 TEST(Http, IdleConnectionIsClosedAfterAMinute) {
@@ -249,6 +251,23 @@ TEST(Http, IdleConnectionIsClosedAfterAMinute) {
   EXPECT_FALSE(net.app.peer_closed);
   net.run(12s);  // the wheel is late by up to an eighth
   EXPECT_TRUE(net.app.peer_closed);
+  EXPECT_EQ(count(net.app.received, "HTTP/1.1"), 2U) << "no 408: nothing had begun";
+  net.run(HttpService::kLingerTimeout + 10s);
+  EXPECT_EQ(net.app.reason, CloseReason::reset);
+}
+
+TEST(Http, ConnectionThatHasRestedGoesOn) {
+  Net net(http());
+  for (unsigned n = 1; n < 4; ++n) {
+    net.send("GET /bytes/1 HTT");
+    net.run(HttpService::kRestTime * 2);  // in the middle of a head it keeps what it has
+    net.send("P/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(count(net.app.received, "HTTP/1.1 200 OK"), n);
+    net.run(HttpService::kRestTime * 2);
+  }
+  net.send("GET /bytes/1 HTT");
+  net.run(HttpService::kHeaderTimeout + 2s);
+  EXPECT_EQ(count(net.app.received, "HTTP/1.1 408 "), 1U);
 }
 
 TEST(Http, ClientThatNeverReadsIsBoundedAndEnds) {
