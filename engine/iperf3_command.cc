@@ -1,8 +1,8 @@
 #include "engine/iperf3_command.h"
 
 #include <CLI/CLI.hpp>
-#include <charconv>
 #include <cmath>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
@@ -12,6 +12,8 @@
 #include "engine/control_client.h"
 #include "engine/interruption.h"
 #include "engine/iperf3/protocol.h"
+#include "engine/iperf3/report.h"
+#include "engine/iperf3_values.h"
 #include "proto/base/addr.h"
 #include "proto/tcp/congestion.h"
 
@@ -19,24 +21,6 @@ namespace pollux::engine {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// "10M": a number and K, M, G or T, in powers of `base`.
-std::optional<std::uint64_t> scaled(const std::string& text, double base) {
-  double number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc{} || !(number >= 0)) return std::nullopt;
-  const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
-  constexpr std::string_view kUnits = "KMGT";
-  if (unit.size() > 1) return std::nullopt;
-  if (!unit.empty()) {
-    const auto power = kUnits.find(static_cast<char>(std::toupper(unit[0])));
-    if (power == std::string_view::npos) return std::nullopt;
-    number *= std::pow(base, static_cast<double>(power + 1));
-  }
-  if (number > 1e18) return std::nullopt;
-  return static_cast<std::uint64_t>(number);
-}
 
 CLI::Validator number_of(double base) {
   return CLI::Validator(
@@ -46,15 +30,14 @@ CLI::Validator number_of(double base) {
       "N[KMGT]");
 }
 
-/// The number of a type of service, as iperf3 takes it: 32, 0x20 or 040.
-std::optional<unsigned> tos_of(const std::string& text) {
-  try {
-    std::size_t used = 0;
-    const unsigned long v = std::stoul(text, &used, 0);
-    if (used == text.size() && v <= 255) return static_cast<unsigned>(v);
-  } catch (const std::exception&) {
-  }
-  return std::nullopt;
+/// A check that wants `parse` to find something.
+template <class Parse>
+CLI::Validator that(Parse parse, std::string wanted) {
+  return CLI::Validator(
+      [parse, wanted](std::string& text) {
+        return parse(text) ? std::string() : "expected " + wanted + ", got " + text;
+      },
+      "");
 }
 
 Json parameters_of(const Iperf3Command& c) {
@@ -65,11 +48,16 @@ Json parameters_of(const Iperf3Command& c) {
   p["time"] = timed ? static_cast<std::uint64_t>(std::ceil(c.time_s)) : 0;
   if (!c.block.empty()) p["len"] = scaled(c.block, 1024).value();
   if (!c.rate.empty()) {
-    p["bandwidth"] = scaled(c.rate, 1000).value();
+    const Rate rate = rate_of(c.rate).value();
+    p["bandwidth"] = rate.bits;
+    if (rate.burst) p["burst"] = *rate.burst;
   } else if (c.udp) {
     p["bandwidth"] = iperf3::kDefaultUdpRate;
   }
+  if (!c.fq_rate.empty()) p["fqrate"] = scaled(c.fq_rate, 1000).value();
   if (!c.tos.empty()) p["TOS"] = tos_of(c.tos).value();
+  if (!c.dscp.empty()) p["TOS"] = dscp_of(c.dscp).value() << 2;
+  if (c.mss != 0) p["MSS"] = c.mss;
   p["reverse"] = c.reverse;
   p["bidirectional"] = c.bidirectional;
   p["nodelay"] = c.nodelay;
@@ -190,7 +178,11 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
   app.add_option("-l,--length", c.block, "Octets of a write, or of a datagram")
       ->check(number_of(1024));
   app.add_option("-b,--bitrate", c.rate,
-                 "Bits per second of each stream; 0 is any (the default of TCP; 1M of UDP)")
+                 "Bits per second of each stream; 0 is any (the default of TCP; 1M of UDP); "
+                 "and blocks that are sent together")
+      ->type_name("N[KMGT][/N]")
+      ->check(that(rate_of, "a rate such as 10M, perhaps with /N of 1..1000 blocks"));
+  app.add_option("--fq-rate", c.fq_rate, "Another limit; the lower one holds")
       ->check(number_of(1000));
   app.add_option("-P,--parallel", c.parallel, "Streams")->check(CLI::Range(1U, 128U));
   app.add_option("-O,--omit", c.omit_s, "Seconds at the start that do not count")
@@ -205,10 +197,24 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
       ->check([](const std::string& name) {
         return tcp::parse_cc(name) ? std::string() : "there is no congestion control " + name;
       });
-  app.add_option("-S,--tos", c.tos, "Type of service, as 0x20 or 32")
-      ->check([](const std::string& text) {
-        return tos_of(text) ? std::string() : "expected 0..255, got " + text;
-      });
+  auto* tos = app.add_option("-S,--tos", c.tos, "Type of service, as 0x20 or 32")
+                  ->check(that(tos_of, "0..255"));
+  app.add_option("--dscp", c.dscp, "The same as DSCP: 0..63, or a name such as ef or af21")
+      ->check(that(dscp_of, "0..63 or a name such as ef"))
+      ->excludes(tos);
+  app.add_option("-M,--set-mss", c.mss, "Octets of a segment, at most, both ways")
+      ->check(CLI::Range(88U, 9216U));
+  auto* v4 = app.add_flag("-4,--version4", c.only_v4, "Only an IPv4 address will do");
+  app.add_flag("-6,--version6", c.only_v6, "Only an IPv6 address will do")->excludes(v4);
+  app.add_option("--connect-timeout", c.connect_timeout_ms,
+                 "Milliseconds for the control connection's handshake (default 30000)")
+      ->check(CLI::Range(1U, 600'000U));
+  app.add_option("-f,--format", c.format, "Unit of rates: k, m, g, t (bits), K, M, G, T (octets)")
+      ->check(that([](const std::string& t) { return t.size() == 1 && iperf3::is_rate_unit(t[0]); },
+                   "one of kmgtKMGT"));
+  app.add_option("--logfile", c.logfile, "Where the output goes, at its end");
+  app.add_flag("--forceflush", c.forceflush,
+               "Output goes out at every interval; so it does without");
   app.add_flag("-J,--json", c.json, "One JSON document at the end");
   app.add_flag("--get-server-output", c.get_server_output, "Print the server's report too");
   app.add_flag("--udp-counters-64bit", c.wide_counters, "64-bit numbers in datagrams");
@@ -217,12 +223,24 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
 }
 
 int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
-  const Json request{{"server", c.server},
-                     {"port", c.port},
-                     {"parameters", parameters_of(c)},
-                     {"interval", c.interval_s},
-                     {"json", c.json}};
-  Run run(c, out, err);
+  Json request{{"server", c.server},
+               {"port", c.port},
+               {"parameters", parameters_of(c)},
+               {"interval", c.interval_s},
+               {"json", c.json}};
+  if (!c.format.empty()) request["format"] = c.format;
+  if (c.connect_timeout_ms != 0) request["connect_time"] = c.connect_timeout_ms / 1000.0;
+  std::ofstream log;
+  if (!c.logfile.empty()) {
+    log.open(c.logfile, std::ios::app);
+    if (!log) throw std::runtime_error("cannot write to " + c.logfile);
+  }
+  const bool v4 = IpAddr::parse(c.server)->is_v4();
+  Run run(c, log.is_open() ? log : out, log.is_open() ? log : err);
+  if ((c.only_v4 && !v4) || (c.only_v6 && v4)) {
+    run.end_with("unable to connect to server: " + c.server + " is not of that family");
+    return run.exit_code();
+  }
   ControlCall call(c.control, "iperf3 " + request.dump());
   try {
     run.follow(call);

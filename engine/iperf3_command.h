@@ -20,13 +20,19 @@ struct Iperf3Command {
   bool udp = false;
   double time_s = 10;
   std::string bytes, blocks;  ///< "": none
-  std::string block, rate;    ///< "": the default
+  std::string block, rate;    ///< "": the default; of rate also "RATE/BURST"
+  std::string fq_rate;        ///< "": none
   unsigned parallel = 1;
   unsigned omit_s = 0;
   double interval_s = 1;
   bool reverse = false, bidirectional = false, nodelay = false, json = false;
   bool get_server_output = false, wide_counters = false;
-  std::string tos, congestion, title, extra_data;
+  bool only_v4 = false, only_v6 = false;
+  bool forceflush = false;          ///< as it is without
+  unsigned mss = 0;                 ///< octets; 0: what the MTU allows
+  unsigned connect_timeout_ms = 0;  ///< 0: 30 s
+  std::string tos, dscp, congestion, title, extra_data;
+  std::string format, logfile;  ///< "": as it fits; standard output
 };
 
 /// Declares the options on `app`.

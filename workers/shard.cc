@@ -230,14 +230,16 @@ std::optional<FlowKey> Shard::pick_flow(const IpAddr& local_address, const Endpo
 }
 
 ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
-                          Service& service) {
+                          Service& service, std::uint16_t mss) {
   now_ = now;
   const auto key = pick_flow(local_address, remote, [this](std::uint32_t hash, const FlowKey& k) {
     return !is_known(hash, k);
   });
   if (!key) return nullptr;
+  tcp::Setup setup = setup_for(*key);
+  if (mss != 0) setup.mss = std::min(setup.mss, mss);
   ConnEntry* e = add(*key, flow_hash(options_.secret, *key),
-                     tcp::Conn::active(options_.tcp, setup_for(*key), now), service);
+                     tcp::Conn::active(options_.tcp, setup, now), service);
   if (e != nullptr) mark_dirty(*e);
   return e;
 }

@@ -143,8 +143,9 @@ class alignas(kSharedLine) Shard {
   /// that family when it is empty (MUST-43, MUST-44); nullptr when the remote address cannot be
   /// opened to (MUST-46) or is the engine's own, the engine has no address of its family, or no
   /// port or memory is free.
+  /// `mss`: the most octets of a segment each way, 0: what the MTU allows.
   ConnEntry* connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
-                     Service& service);
+                     Service& service, std::uint16_t mss = 0);
 
   // Datagrams (datagrams.cc). Nothing is queued: what is sent goes to the device at once.
 

@@ -17,7 +17,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr Duration kConnectTime = 30s;
 constexpr Duration kAnswerTime = 30s;  ///< for whatever the server says next
 constexpr Duration kLook = 500us;      ///< between looks at whether all octets are through
 constexpr Duration kLinger = 5s;       ///< for the server's FIN after ours
@@ -79,12 +78,15 @@ class ClientRun {
         recorder_(*test_),
         tick_([this](Instant now) { tick(now); }) {
     test_->parameters = request_.parameters;
+    test_->rate_unit = request_.rate_unit;
   }
 
   void connect();
   void on_open(Stream& s);
   void on_readable(Stream& s);
-  void on_timeout() { fail("the server does not answer"); }
+  void on_timeout() {
+    fail(opened_ ? "the server does not answer" : ended_text(CloseReason::timeout, false));
+  }
   void on_peer_closed() { fail(ended_text(CloseReason::normal, true)); }
   void on_closed(CloseReason reason);
   void on_joined();
@@ -221,7 +223,7 @@ void ClientRun::connect() {
   control_.emplace(shard, *e);
   control_->attach(std::make_unique<ControlParty>(*this));
   control_->set_nodelay(true);
-  control_->set_timer(shard.now() + kConnectTime);
+  control_->set_timer(shard.now() + request_.connect_time);
   const std::string host = request_.server.addr.to_string();
   say(fmt::format("Connecting to host {}, port {}\n", host, request_.server.port));
   if (test_->parameters.reverse)
@@ -631,6 +633,10 @@ ClientRequest parse_client_request(std::string_view text) {
   r.interval = std::chrono::duration_cast<Duration>(
       std::chrono::duration<double>(std::clamp(j.value("interval", 1.0), 0.0, 60.0)));
   if (r.interval > Duration::zero()) r.interval = std::max<Duration>(r.interval, 100ms);
+  const std::string format = j.value("format", "a");
+  r.rate_unit = format.size() == 1 && is_rate_unit(format[0]) ? format[0] : 'a';
+  r.connect_time = std::chrono::duration_cast<Duration>(
+      std::chrono::duration<double>(std::clamp(j.value("connect_time", 30.0), 0.001, 600.0)));
   const auto parsed = parse_parameters(j.value("parameters", Json::object()).dump(), 0);
   if (const auto* refusal = std::get_if<Refusal>(&parsed)) throw std::runtime_error(refusal->why);
   r.parameters = std::get<Parameters>(parsed);
@@ -703,7 +709,8 @@ void Iperf3ClientService::open_stream(std::uint64_t id, const iperf3::TestPtr& t
     tell(test->home(), id, [](ClientRun& run) { run.fail("unable to create a new stream"); });
   };
   if (!test->parameters.udp) {
-    ConnEntry* e = shard().connect(shard().now(), {}, server, *this);
+    const auto mss = static_cast<std::uint16_t>(test->parameters.mss);
+    ConnEntry* e = shard().connect(shard().now(), {}, server, *this, mss);
     if (e == nullptr) return failed();
     Stream s(shard(), *e);
     return s.attach(std::make_unique<iperf3::StreamParty>(*this, id, test, slot));

@@ -26,13 +26,16 @@ class ClientRun;
 struct ClientRequest {
   Endpoint server;
   Parameters parameters;
-  Duration interval = 1s;  ///< between reports; zero: only at the end
+  Duration interval = 1s;       ///< between reports; zero: only at the end
+  Duration connect_time = 30s;  ///< for the control connection's handshake
+  char rate_unit = 'a';         ///< see Test
   bool json = false;
   std::shared_ptr<engine::ControlLink> link;
 };
 
 /// What the command line asks for: a JSON object with `server` and the members of the protocol's
-/// parameters, `interval` in seconds and `json`. Throws std::runtime_error with one line.
+/// parameters, `interval` and `connect_time` in seconds, `format` (one of kmgtKMGT) and `json`.
+/// Throws std::runtime_error with one line.
 ClientRequest parse_client_request(std::string_view text);
 
 }  // namespace iperf3

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace pollux::iperf3 {
@@ -29,17 +31,25 @@ double percent(std::uint64_t part, std::uint64_t whole) {
   return whole != 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
+using Units = std::array<const char*, 5>;
+
+std::string three_digits(double value, const char* unit) {
+  if (value < 9.995) return fmt::format("{:4.2f} {}", value, unit);
+  if (value < 99.95) return fmt::format("{:4.1f} {}", value, unit);
+  return fmt::format("{:4.0f} {}", value, unit);
+}
+
 /// `value` in the largest unit that leaves at least 1 of it, with three digits.
-std::string scaled(double value, double base, const std::array<const char*, 5>& units) {
+std::string scaled(double value, double base, const Units& units) {
   std::size_t unit = 0;
   while (value >= base && unit + 1 < units.size()) {
     value /= base;
     ++unit;
   }
-  if (value < 9.995) return fmt::format("{:4.2f} {}", value, units[unit]);
-  if (value < 99.95) return fmt::format("{:4.1f} {}", value, units[unit]);
-  return fmt::format("{:4.0f} {}", value, units[unit]);
+  return three_digits(value, units[unit]);
 }
+
+constexpr std::string_view kBitUnits = "kmgt", kOctetUnits = "KMGT";
 
 std::string name_of(const Test& test, int id, bool sender) {
   const std::string name = id < 0 ? "SUM" : fmt::format("{:3}", id);
@@ -51,7 +61,7 @@ std::string front(const Test& test, int id, bool sender, double start, double en
                   std::uint64_t octets) {
   return fmt::format("{} {:6.2f}-{:<6.2f} sec  {}  {}  ", name_of(test, id, sender), start, end,
                      format_octets(static_cast<double>(octets)),
-                     format_rate(per_second(octets, end - start)));
+                     format_rate(per_second(octets, end - start), test.rate_unit));
 }
 
 std::string loss(std::uint64_t jitter_ns, std::uint64_t lost, std::uint64_t packets) {
@@ -208,9 +218,22 @@ std::string format_octets(double octets) {
   return scaled(octets, 1024, {"Bytes", "KBytes", "MBytes", "GBytes", "TBytes"});
 }
 
-std::string format_rate(double bits_per_second) {
-  return scaled(bits_per_second, 1000,
-                {"bits/sec", "Kbits/sec", "Mbits/sec", "Gbits/sec", "Tbits/sec"});
+std::string format_rate(double bits_per_second, char unit) {
+  constexpr Units bits{"bits/sec", "Kbits/sec", "Mbits/sec", "Gbits/sec", "Tbits/sec"};
+  constexpr Units octets{"Bytes/sec", "KBytes/sec", "MBytes/sec", "GBytes/sec", "TBytes/sec"};
+  if (const auto power = kBitUnits.find(unit); power != kBitUnits.npos) {
+    const std::size_t n = power + 1;
+    return three_digits(bits_per_second / std::pow(1000, n), bits[n]);
+  }
+  if (const auto power = kOctetUnits.find(unit); power != kOctetUnits.npos) {
+    const std::size_t n = power + 1;
+    return three_digits(bits_per_second / 8 / std::pow(1024, n), octets[n]);
+  }
+  return scaled(bits_per_second, 1000, bits);
+}
+
+bool is_rate_unit(char unit) {
+  return kBitUnits.find(unit) != kBitUnits.npos || kOctetUnits.find(unit) != kOctetUnits.npos;
 }
 
 // --- Recorder

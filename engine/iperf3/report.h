@@ -66,7 +66,9 @@ class Recorder {
 
 /// "1.31 GBytes", as iperf3 rounds it; octets count in 1024, bits in 1000.
 std::string format_octets(double octets);
-std::string format_rate(double bits_per_second);
+/// In `unit`: k, m, g or t bits, K, M, G or T octets, or 'a', whatever fits.
+std::string format_rate(double bits_per_second, char unit = 'a');
+bool is_rate_unit(char unit);
 
 /// The lines of the text form, each with its end.
 namespace text {

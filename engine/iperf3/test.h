@@ -97,6 +97,7 @@ class Test {
 
   /// Set by home before the phase is `gathering` for others: before the registry knows the test.
   Parameters parameters;
+  char rate_unit = 'a';  ///< of the text form, as iperf3's -f has it; 'a': whatever fits
   /// Grows under the registry's lock while gathering, settled afterwards.
   std::vector<std::unique_ptr<Slot>> slots;
   /// This end is the server.

@@ -2,16 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
 
 import harness
-from harness import BINARY, HOST, HOST6, LabCase, wait_until
+from harness import BINARY, ENGINE, HOST, HOST6, LabCase, wait_until
 
 VERSION = harness.sh("iperf3", "--version", check=False).split("\n")[0].split(" (")[0]
 
@@ -24,7 +26,8 @@ class ToTheKernel(LabCase):
              "-t 1 -O 1", "-t 1 -i 0.25", "-u -t 1 -b 20M", "-u -t 1 -b 20M -R",
              "-u -t 1 -b 10M --bidir", "-u -t 1 -b 5M -P 3", "-u -t 1 -b 20M -l 500",
              "-u -t 1 -b 20M --udp-counters-64bit", "-u -n 400K", "-u -t 1 -b 50M -l 8K --bidir",
-             "-u -t 1 -b 50M -l 65507", "-u -t 1 -b 50M -l 65507 -R"]
+             "-u -t 1 -b 50M -l 65507", "-u -t 1 -b 50M -l 65507 -R", "-n 4M -M 1000 -4",
+             "-n 4M -M 1000 -R", "-u -t 1 -b 20M/10", "-t 1 --fq-rate 20M --dscp ef"]
 
     @classmethod
     def setUpClass(cls):
@@ -102,6 +105,51 @@ class ToTheKernel(LabCase):
         for line in ("lab:  Connecting to host 198.18.0.1, port 5201", "[ ID] Interval", "[SUM]",
                      "sender", "receiver", "lab:  iperf Done."):
             self.assertIn(line, out)
+
+    def test_a_rates_unit(self):
+        out = self.run_when_free("-t 1 -b 8M -f k")
+        rates = [float(r) for r in re.findall(r"([\d.]+) Kbits/sec", out)]
+        self.assertGreaterEqual(len(rates), 3, out)
+        self.assertTrue(all(5000 < r < 12_000 for r in rates), out)
+
+    def test_limits_of_the_rate_and_of_segments_hold(self):
+        for options in ("-t 1 -b 1G --fq-rate 20M", "-t 1 -b 20M/10 -l 8K -M 500"):
+            end = self.report(options)["end"]
+            self.assertLess(end["sum_received"]["bits_per_second"], 40e6)
+            self.assertGreater(end["sum_received"]["bits_per_second"], 10e6)
+        capture = self.lab.start("tcpdump", "-ni", "pollux0", "-c", 5, "-v", "src", ENGINE, "and",
+                                 "greater", 200, "and", "ip[1] = 0xb8", stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+        capture.stderr.readline()  # it listens
+        self.report("-n 2M -M 500 --dscp ef")
+        out, _ = capture.communicate(timeout=20)
+        sizes = [int(n) for n in re.findall(r", length (\d+)$", out, re.MULTILINE)]
+        self.assertIn("tos 0xb8", out)
+        self.assertTrue(any(n % 488 == 0 for n in sizes), out)  # 500 less the timestamps
+
+    def test_a_log_file_gets_it_all(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "log")
+            self.assertEqual(self.run_when_free(f"-n 1M --forceflush --logfile {path}"), "")
+            self.client(f"-p 5999 --logfile {path}")
+            with open(path) as log:
+                text = log.read()
+        self.assertIn("iperf Done.", text)
+        self.assertIn("iperf3: error - unable to connect", text)
+        self.assertIn("cannot write", self.client("-n 1M --logfile /nonesuch/log"))
+
+    def test_the_family_is_checked(self):
+        self.assertIn("not of that family", self.client("-n 1M -6"))
+        self.assertIn("not of that family", self.client("-n 1M -4", HOST6))
+
+    def test_a_server_that_is_not_there(self):
+        self.lab.nft("table ip t {\nchain c {\ntype filter hook prerouting priority 0\n"
+                     "tcp dport 5998 drop\n}\n}\n")
+        self.addCleanup(self.lab.run, "nft", "delete", "table", "ip", "t")
+        begun = time.monotonic()
+        out = self.client("-p 5998 --connect-timeout 300")
+        self.assertLess(time.monotonic() - begun, 15)
+        self.assertIn("unable to connect to server: Connection timed out", out)
 
     def test_members_are_in_order(self):
         self.assertEqual(list(self.report("-n 1M"))[:3], ["start", "intervals", "end"])
@@ -202,7 +250,8 @@ class ToTheKernel(LabCase):
 
     def test_bad_options(self):
         for options in ("-t x", "-n 5X", "-P 0", "-P 129", "-R --bidir", "-S 256", "--nonsense",
-                        "-C nonesuch"):
+                        "-C nonesuch", "-f x", "-b 1M/0", "-M 20", "-4 -6", "--dscp zz",
+                        "-S 1 --dscp 1"):
             process = self.lab.start(BINARY, "iperf3", "-c", HOST, *options.split(),
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             _, err = process.communicate(timeout=20)

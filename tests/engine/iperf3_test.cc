@@ -343,6 +343,12 @@ TEST(Iperf3Report, NumbersAsIperf3RoundsThem) {
   EXPECT_EQ(format_octets(1.31 * 1024 * 1024 * 1024), "1.31 GBytes");
   EXPECT_EQ(format_rate(47.5e9), "47.5 Gbits/sec");
   EXPECT_EQ(format_rate(999.6e6), "1000 Mbits/sec");
+  EXPECT_EQ(format_rate(20.969e6, 'k'), "20969 Kbits/sec");
+  EXPECT_EQ(format_rate(20.97152e6, 'K'), "2560 KBytes/sec");
+  EXPECT_EQ(format_rate(20.97152e6, 'M'), "2.50 MBytes/sec");
+  EXPECT_EQ(format_rate(20.969e6, 'g'), "0.02 Gbits/sec");
+  EXPECT_TRUE(is_rate_unit('T'));
+  EXPECT_FALSE(is_rate_unit('a') || is_rate_unit('B'));
 }
 
 class Reports : public testing::Test {
