@@ -99,7 +99,7 @@ void Conn::close_with(CloseCause cause) {
   board_.clear();
   assembler_.clear();
   // What came before a peer's reset was acknowledged, and is the application's.
-  if (cause == CloseCause::aborted) rcv_queue_.clear();
+  if (cause != CloseCause::normal && cause != CloseCause::reset) rcv_queue_.clear();
 }
 
 void Conn::enter_time_wait(Instant now) {
@@ -208,7 +208,7 @@ void Conn::shutdown_write() {
 }
 
 void Conn::abort() {
-  if (is_closed()) return;
+  if (is_closed()) return rcv_queue_.clear();
   rst_pending_ = state_ != State::syn_sent && state_ != State::time_wait;
   close_with(CloseCause::aborted);
 }

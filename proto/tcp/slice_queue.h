@@ -76,8 +76,8 @@ class SliceQueue {
     return got;
   }
 
+  /// Drops all; begin() stays, for nobody took it.
   void clear() {
-    begin_ += size_;
     size_ = 0;
     clear_entries();
   }

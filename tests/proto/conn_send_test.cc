@@ -50,6 +50,20 @@ TEST(ConnLoss, karn_no_sample_of_what_was_sent_twice) {
   EXPECT_LT(t.conn->info().rto, before.rto);
 }
 
+TEST(ConnLoss, what_a_reset_throws_away_was_not_acknowledged) {
+  Bench t;
+  t.establish();
+  t.write(1'000'000);
+  t.drain();
+  t.in(ack(1).acks(501));
+  t.drain();
+  EXPECT_EQ(t.conn->info().bytes_acked, 500U);
+  t.in(make(flag::rst, 1));
+  EXPECT_TRUE(t.conn->is_closed());
+  EXPECT_EQ(t.conn->info().bytes_acked, 500U);
+  EXPECT_EQ(t.conn->info().send_queue, 0U);
+}
+
 /// Ten segments of 1460 octets are out.
 Bench with_ten_out(bool sack = false) {
   Bench t;

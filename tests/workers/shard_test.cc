@@ -252,6 +252,20 @@ TEST_F(ShardTest, what_came_with_a_reset_is_told_first) {
   }
 }
 
+TEST_F(ShardTest, who_aborts_is_told_nothing_more_though_a_reset_came_first) {
+  service.abort_on_open = true;
+  segment(header(flag::syn, 100));
+  iss = port.sent.back().tcp.seq.raw();
+  packet(tcp_packet(header(flag::ack, 101, iss + 1), 0, kThere, kHere));
+  packet(tcp_packet(header(flag::ack | flag::psh, 101, iss + 1), 50, kThere, kHere));
+  packet(tcp_packet(header(flag::rst, 151), 0, kThere, kHere));
+  taken += 4;
+  shard().finish_turn(now);
+  EXPECT_EQ(service.opened, 1);
+  EXPECT_EQ(service.called, 0);
+  EXPECT_EQ(service.reasons.size(), 1U);
+}
+
 TEST_F(ShardTest, acks_of_a_burst_wait_for_its_end) {
   open();
   port.sent.clear();
