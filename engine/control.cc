@@ -159,6 +159,7 @@ Fate receive(Client& c, const ControlServer::Handler& handler, const ControlRequ
     c.out = end > kMaxRequest ? to_line(json{{"error", "request longer than 4096 octets"}})
                               : answer(c, handler, open);
     c.passed = {};
+    if (c.link != nullptr && end + 1 < c.in.size()) c.events.on_stop();  // said in one breath
   }
   return pump(c);
 }

@@ -259,6 +259,13 @@ TEST_F(ControlSessionTest, AClientMayAskForTheEndAndStays) {
   call.stop();  // nobody is there any more
 }
 
+TEST_F(ControlSessionTest, TheEndMayBeAskedForInOneBreath) {
+  ControlServer server(path_);
+  const ControlCall call(path_, "go\nstop");
+  serve_until(server, [&] { return stops_ == 1; });
+  EXPECT_EQ(links_.size(), 1U);
+}
+
 TEST_F(ControlSessionTest, AClientThatDoesNotReadIsClosedAtTheLimit) {
   ControlServer server(path_);
   const ControlCall call(path_, "go");
