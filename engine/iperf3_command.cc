@@ -1,6 +1,7 @@
 #include "engine/iperf3_command.h"
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -126,8 +127,13 @@ class Run {
  private:
   std::optional<nlohmann::json> next(ControlCall& call) {
     while (!interruption_.wait_for_line(call)) {
-      if (std::exchange(interrupted_, true)) throw std::runtime_error("interrupted twice");
-      call.stop();
+      const auto now = std::chrono::steady_clock::now();
+      if (!std::exchange(interrupted_, true)) {
+        interrupted_at_ = now;
+        call.stop();
+      } else if (now - interrupted_at_ > kOneInterruption) {
+        throw std::runtime_error("interrupted twice");
+      }
     }
     return call.next();
   }
@@ -151,8 +157,11 @@ class Run {
   const Iperf3Command& command_;
   std::ostream& out_;
   std::ostream& err_;
+  /// timeout(1) and terminals signal a process and its group: that is one interruption.
+  static constexpr std::chrono::milliseconds kOneInterruption{200};
   const Interruption interruption_;
   bool interrupted_ = false;
+  std::chrono::steady_clock::time_point interrupted_at_{};
   int exit_code_ = 0;
 };
 

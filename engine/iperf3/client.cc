@@ -19,7 +19,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr Duration kAnswerTime = 30s;  ///< for whatever the server says next
 constexpr Duration kLook = 500us;      ///< between looks at whether all octets are through
-constexpr Duration kLinger = 5s;       ///< for the server's FIN after ours
+constexpr const char* kInterrupted = "the client has terminated";
+constexpr Duration kLinger = 5s;  ///< for the server's FIN after ours
 
 double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
 
@@ -93,7 +94,7 @@ class ClientRun {
   /// One could not be opened, or is gone.
   void on_stream_closed();
   void on_published();
-  void fail(const std::string& why);
+  void fail(const std::string& cause);
   void interrupt();
   /// Nobody wants the result any more.
   void cancel();
@@ -102,6 +103,7 @@ class ClientRun {
   enum class Step : std::uint8_t {
     talking,
     running,
+    stopping,  ///< interrupted: the last counts are on their way
     ending,
     own_results,
     server_results,
@@ -120,7 +122,9 @@ class ClientRun {
   void arm_tick(Instant now);
   void end_traffic(Instant now);
   void take_interval(Instant now);
+  void take_last_interval(Instant now);
   void take_stock(Instant now);
+  void collect();
   void send_results();
   Json document() const;
   void send_document(Json document);
@@ -148,6 +152,7 @@ class ClientRun {
   Instant begun_{};
   std::uint64_t intervals_ = 0;
   double elapsed_ = 0;
+  Instant stopped_{};  ///< when it was interrupted
   Summary own_;
   std::vector<StreamResult> results_;
   MessageReader message_{kMaxResults};
@@ -435,6 +440,14 @@ void ClientRun::take_interval(Instant now) {
   if (wanted) say(text::interval(*test_, row));
 }
 
+/// Of a test that ends early: not where the one before ended just now.
+void ClientRun::take_last_interval(Instant now) {
+  const auto& rows = recorder_.intervals();
+  const bool follows = !rows.empty() && rows.back().omitted == omitting_;
+  const double least = std::max(in_seconds(request_.interval) / 10, 0.001);
+  if (!follows || in_seconds(now - begun_) - rows.back().end_s >= least) take_interval(now);
+}
+
 /// The traffic is over: what this end has counted.
 void ClientRun::take_stock(Instant now) {
   test_->enter(Phase::over);
@@ -447,6 +460,13 @@ void ClientRun::take_stock(Instant now) {
 void ClientRun::end_traffic(Instant now) {
   step_ = Step::ending;
   take_stock(now);
+  collect();
+  control_->set_timer(control_->now() + kAnswerTime);
+  send(State::test_end);
+}
+
+/// Asks all workers for the last counts.
+void ClientRun::collect() {
   unpublished_ = test_->slots.size();
   for (const auto& slot : test_->slots) {
     service_.post(slot->worker,
@@ -455,12 +475,15 @@ void ClientRun::end_traffic(Instant now) {
                     there.tell(test->home(), id, [](ClientRun& run) { run.on_published(); });
                   });
   }
-  control_->set_timer(control_->now() + kAnswerTime);
-  send(State::test_end);
 }
 
 void ClientRun::on_published() {
-  if (--unpublished_ != 0) return;
+  if (--unpublished_ != 0 || step_ == Step::done) return;
+  if (step_ == Step::stopping) {
+    take_last_interval(stopped_);
+    own_ = recorder_.summary(elapsed_);
+    return fail(kInterrupted);
+  }
   results_ = recorder_.results(elapsed_);
   own_ = recorder_.summary(elapsed_);
   if (step_ == Step::own_results) send_results();
@@ -556,12 +579,14 @@ void ClientRun::on_closed(CloseReason reason) {
 }
 
 /// Tells what was measured until now, then why that is all.
-void ClientRun::fail(const std::string& why) {
+void ClientRun::fail(const std::string& cause) {
   if (step_ == Step::done) return;
+  // A server that hears of an interruption may close before all counts are there.
+  const std::string why = step_ == Step::stopping ? kInterrupted : cause;
   const bool begun = test_->phase() != Phase::gathering;
   if (test_->phase() == Phase::running) {
     const Instant now = service_.shard_of().now();
-    take_interval(now);
+    take_last_interval(now);
     take_stock(now);
   }
   if (request_.json) {
@@ -578,7 +603,11 @@ void ClientRun::fail(const std::string& why) {
 void ClientRun::interrupt() {
   if (step_ == Step::done) return;
   if (opened_ && control_) send(State::client_terminate);
-  fail("the client has terminated");
+  if (step_ != Step::running) return fail(kInterrupted);
+  step_ = Step::stopping;
+  stopped_ = service_.shard_of().now();
+  take_stock(stopped_);
+  collect();
 }
 
 void ClientRun::on_stream_closed() {
