@@ -106,7 +106,10 @@ bool HttpService::flush(Stream& s, Connection& c) {
 void HttpService::pump(Stream& s) {
   auto& c = *s.session<Connection>();
   if (s.write_shut()) return discard_input(s);
-  if (!c.talk) c.talk = std::make_unique<HttpConversation>(content_);
+  if (!c.talk) {
+    if (s.peek().empty()) return s.peer_closed() ? finish(s, c) : void();
+    c.talk = std::make_unique<HttpConversation>(content_);
+  }
   c.talk->at({std::time(nullptr), s.now()});
   bool answered = false;
   while (flush(s, c)) {
