@@ -131,7 +131,8 @@ void Iperf2Service::begin(Stream& s, Connection& c) {
     s.write(Bytes(ack).first(emit_ack(*c.test, wall_clock_us(), ack)));
   }
   if (c.test->kind != Test::Kind::sink) return start_sending(s, c);
-  if (c.test->connect_back && c.test->connect_back_now) connect_back(s, c);
+  // Write-shut: it came with a reset.
+  if (c.test->connect_back && c.test->connect_back_now && !s.write_shut()) connect_back(s, c);
 }
 
 void Iperf2Service::start_sending(Stream& s, Connection& c) {
@@ -241,7 +242,7 @@ void Iperf2Service::on_closed(Stream& s, CloseReason reason) {
   again->to = c.to;
   again->give_up = c.give_up;
   refused_.push_back(std::move(again));
-  shard().arm(redial_, s.now() + kRedial);
+  if (!redial_.armed()) shard().arm(redial_, s.now() + kRedial);
 }
 
 void Iperf2Service::redial(Instant now) {
