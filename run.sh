@@ -299,8 +299,8 @@ run_gtest() {
     piece_failed=$(sed -nE 's/^ *\[  FAILED  \] ([0-9]+) tests?, listed below:$/\1/p' "$log" | tail -n 1)
     passed=$((passed + ${piece_passed:-0}))
     failed=$((failed + ${piece_failed:-0}))
-    [[ $piece_status -ne 0 ]] || continue
-    status=$piece_status
+    [[ $piece_status -ne 0 || -z $piece_passed ]] || continue
+    status=1
     [[ -n $piece_failed ]] || failed=$((failed + 1))  # crashed, or a sanitizer ended it
     tail -n 200 "$log"
     remember_failure "$name" "$log"
