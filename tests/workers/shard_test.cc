@@ -252,20 +252,6 @@ TEST_F(ShardTest, what_came_with_a_reset_is_told_first) {
   }
 }
 
-TEST_F(ShardTest, who_aborts_is_told_nothing_more_though_a_reset_came_first) {
-  service.abort_on_open = true;
-  segment(header(flag::syn, 100));
-  iss = port.sent.back().tcp.seq.raw();
-  packet(tcp_packet(header(flag::ack, 101, iss + 1), 0, kThere, kHere));
-  packet(tcp_packet(header(flag::ack | flag::psh, 101, iss + 1), 50, kThere, kHere));
-  packet(tcp_packet(header(flag::rst, 151), 0, kThere, kHere));
-  taken += 4;
-  shard().finish_turn(now);
-  EXPECT_EQ(service.opened, 1);
-  EXPECT_EQ(service.called, 0);
-  EXPECT_EQ(service.reasons.size(), 1U);
-}
-
 TEST_F(ShardTest, acks_of_a_burst_wait_for_its_end) {
   open();
   port.sent.clear();
@@ -359,16 +345,25 @@ TEST_F(ShardTest, abort_all_sends_rst_and_leaves_nothing) {
 }
 
 TEST_F(ShardTest, abort_in_a_callback_is_followed_by_on_closed_only) {
-  service.abort_on_open = true;
-  segment(header(flag::syn, 100));
-  iss = port.sent.back().tcp.seq.raw();
-  packet(tcp_packet(header(flag::ack, 101, iss + 1), 10, kThere, kHere));
-  packet(tcp_packet(header(flag::fin | flag::ack, 111, iss + 1), 0, kThere, kHere));
-  shard().finish_turn(now);
-  taken += 3;
-  EXPECT_EQ(service.called, 0);
-  EXPECT_EQ(service.reasons, std::vector{CloseReason::aborted});
-  EXPECT_EQ(port.sent.back().tcp.flags & flag::rst, flag::rst);
+  for (const std::uint8_t last : {flag::fin, flag::rst}) {  // whichever end broke it first
+    service = {};
+    service.abort_on_open = true;
+    segment(header(flag::syn, 100));
+    iss = port.sent.back().tcp.seq.raw();
+    port.sent.clear();
+    packet(tcp_packet(header(flag::ack, 101, iss + 1), 10, kThere, kHere));
+    packet(tcp_packet(header(last | flag::ack, 111, iss + 1), 0, kThere, kHere));
+    shard().finish_turn(now);
+    taken += 3;
+    EXPECT_EQ(service.opened, 1);
+    EXPECT_EQ(service.called, 0);
+    const bool reset = last == flag::rst;
+    EXPECT_EQ(service.reasons, std::vector{reset ? CloseReason::reset : CloseReason::aborted});
+    EXPECT_EQ(port.sent.size(), reset ? 0U : 1U);
+    if (!reset) {
+      EXPECT_EQ(port.sent.back().tcp.flags & flag::rst, flag::rst);
+    }
+  }
 }
 
 TEST_F(ShardTest, land_and_impossible_sources_are_dropped) {
