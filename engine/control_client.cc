@@ -60,14 +60,15 @@ bool read_some(const OwnedFd& fd, const std::string& path, std::string& text) {
 }
 
 /// The document that `text` is. Throws when it is none, or an error.
-json parse_answer(const std::string& path, std::string_view text) {
-  json document = json::parse(text, nullptr, false);
+template <class Json>
+Json parse_answer(const std::string& path, std::string_view text) {
+  Json document = Json::parse(text, nullptr, false);
   if (document.is_discarded()) {
     throw std::runtime_error("the daemon at " + path + " closed without an answer");
   }
   if (document.is_object() && document.contains("error")) {
-    const json& error = document["error"];
-    throw std::runtime_error(error.is_string() ? error.get<std::string>() : error.dump());
+    const Json& error = document["error"];
+    throw std::runtime_error(error.is_string() ? error.template get<std::string>() : error.dump());
   }
   return document;
 }
@@ -81,7 +82,7 @@ json control_request(const std::string& path, std::string_view command) {
   std::string text;
   while (read_some(fd, path, text)) {
   }
-  return parse_answer(path, text);
+  return parse_answer<json>(path, text);
 }
 
 ControlCall::ControlCall(const std::string& path, std::string_view command, int pass)
@@ -92,13 +93,14 @@ void ControlCall::stop() const noexcept {
   (void)::send(fd_.get(), kStop.data(), kStop.size(), MSG_NOSIGNAL);  // else it has ended already
 }
 
-std::optional<json> ControlCall::next() {
+std::optional<nlohmann::ordered_json> ControlCall::next() {
   std::size_t end = received_.find('\n');
   while (end == std::string::npos) {
     if (!read_some(fd_, path_, received_)) return std::nullopt;
     end = received_.find('\n');
   }
-  json line = parse_answer(path_, std::string_view(received_).substr(0, end));
+  auto line =
+      parse_answer<nlohmann::ordered_json>(path_, std::string_view(received_).substr(0, end));
   received_.erase(0, end + 1);
   return line;
 }

@@ -28,7 +28,7 @@ class ControlCall {
   bool has_line() const { return received_.find('\n') != std::string::npos; }
   /// The next line, waiting for it; nullopt: the daemon has closed. Throws std::runtime_error with
   /// its words when the line is an error.
-  std::optional<nlohmann::json> next();
+  std::optional<nlohmann::ordered_json> next();
 
  private:
   std::string path_;

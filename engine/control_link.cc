@@ -9,6 +9,14 @@
 #include "engine/unix_socket.h"
 
 namespace pollux::engine {
+namespace {
+
+template <class Json>
+std::string line_of(const Json& document) {
+  return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace
 
 ControlBell::ControlBell() : event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   if (!event.is_open()) fail_with("cannot create an eventfd", errno);
@@ -21,7 +29,7 @@ void ControlBell::clear() const noexcept {
   (void)eventfd_read(event.get(), &value);
 }
 
-bool ControlLink::send(const nlohmann::json& line) {
+bool ControlLink::send(const nlohmann::ordered_json& line) {
   const std::string text = to_line(line);
   bool taken = false;
   {
@@ -64,8 +72,7 @@ void ControlLink::close() {
   queued_.clear();
 }
 
-std::string to_line(const nlohmann::json& document) {
-  return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
-}
+std::string to_line(const nlohmann::json& document) { return line_of(document); }
+std::string to_line(const nlohmann::ordered_json& document) { return line_of(document); }
 
 }  // namespace pollux::engine

@@ -29,7 +29,7 @@ class ControlLink {
 
   /// Queues one line. Any thread; never waits. False when nobody will read it: the client is gone,
   /// too slow, or the link is finished.
-  bool send(const nlohmann::json& line);
+  bool send(const nlohmann::ordered_json& line);
   /// Closes when all that was queued is written. Any thread.
   void finish();
   bool is_finished() const;
@@ -55,5 +55,6 @@ class ControlLink {
 
 /// `document` as one line, with its end; what is not UTF-8 is replaced.
 std::string to_line(const nlohmann::json& document);
+std::string to_line(const nlohmann::ordered_json& document);
 
 }  // namespace pollux::engine

@@ -1,8 +1,10 @@
 #include "engine/iperf3_command.h"
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -59,6 +61,7 @@ Json parameters_of(const Iperf3Command& c) {
   if (!c.tos.empty()) p["TOS"] = tos_of(c.tos).value();
   if (!c.dscp.empty()) p["TOS"] = dscp_of(c.dscp).value() << 2;
   if (c.mss != 0) p["MSS"] = c.mss;
+  if (!c.window.empty()) p["window"] = scaled(c.window, 1024).value();
   p["reverse"] = c.reverse;
   p["bidirectional"] = c.bidirectional;
   p["nodelay"] = c.nodelay;
@@ -74,25 +77,40 @@ std::string address_mistake(const std::string& text) {
   return IpAddr::parse(text) ? "" : "expected an address, got " + text;
 }
 
-/// The daemon's members in the order of iperf3.
-Json in_order(const nlohmann::json& report, const Iperf3Command& c) {
+/// The daemon's report, with what only the command knows.
+Json completed(const Json& report, const Iperf3Command& c) {
   Json out;
-  if (!c.title.empty()) out["title"] = c.title;
   out["start"] = report.value("start", Json{{"connected", Json::array()}});
   out["intervals"] = report.value("intervals", Json::array());
   out["end"] = report.value("end", Json::object());
-  for (const auto& [name, value] : report.items()) out[name] = value;
+  if (!c.title.empty()) out["title"] = c.title;
   if (!c.extra_data.empty()) out["extra_data"] = c.extra_data;
+  out.update(report);
   return out;
 }
 
-/// `text`, whole lines, with the title in front of each, as iperf3 has it.
-std::string titled(const std::string& text, const std::string& title) {
-  if (title.empty()) return text;
+/// What goes in front of each line, as iperf3 has it.
+std::string front_of_lines(const Iperf3Command& c) {
+  std::string front;
+  if (c.timestamps) {
+    const std::time_t now = std::time(nullptr);
+    struct tm tm = {};
+    ::localtime_r(&now, &tm);
+    std::array<char, 256> text{};
+    const std::string form = c.timestamps->empty() ? "%c " : *c.timestamps;
+    front.assign(text.data(), std::strftime(text.data(), text.size(), form.c_str(), &tm));
+  }
+  if (!c.title.empty()) front += c.title + ":  ";
+  return front;
+}
+
+/// `text`, whole lines, with `front` in front of each.
+std::string with_front(const std::string& text, const std::string& front) {
+  if (front.empty()) return text;
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size() - 1) + 1;
-    out += title + ":  " + text.substr(at, end - at);
+    out += front + text.substr(at, end - at);
     at = end;
   }
   return out;
@@ -111,13 +129,13 @@ class Run {
     if (!done) throw std::runtime_error("the daemon ended");
   }
   /// `report`: what there is of it.
-  void end_with(const std::string& why, const nlohmann::json& report = {}) {
+  void end_with(const std::string& why, const Json& report = {}) {
     const std::string words = (interrupted_ ? "interrupt - " : "error - ") + why;
     exit_code_ = interrupted_ ? 0 : 1;
     if (command_.json) {
-      nlohmann::json j = report;
+      Json j = report;
       j["error"] = words;
-      out_ << in_order(j, command_).dump(2) << std::endl;
+      out_ << completed(j, command_).dump(2) << std::endl;
     } else {
       err_ << "iperf3: " << words << std::endl;
     }
@@ -125,7 +143,7 @@ class Run {
   int exit_code() const { return exit_code_; }
 
  private:
-  std::optional<nlohmann::json> next(ControlCall& call) {
+  std::optional<Json> next(ControlCall& call) {
     while (!interruption_.wait_for_line(call)) {
       const auto now = std::chrono::steady_clock::now();
       if (!std::exchange(interrupted_, true)) {
@@ -139,18 +157,18 @@ class Run {
   }
 
   /// True: it was the last one.
-  bool print(const nlohmann::json& line) {
+  bool print(const Json& line) {
     if (line.contains("json")) {
-      const nlohmann::json& report = line["json"];
+      const Json& report = line["json"];
       if (report.contains("error")) {
         end_with(report["error"].get<std::string>(), report);
       } else {
-        out_ << in_order(report, command_).dump(2) << std::endl;
+        out_ << completed(report, command_).dump(2) << std::endl;
       }
       return true;
     }
     const std::string text = line.value("text", "");
-    out_ << titled(text, command_.title) << std::flush;
+    out_ << with_front(text, front_of_lines(command_)) << std::flush;
     return text.ends_with("iperf Done.\n");
   }
 
@@ -215,12 +233,24 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
       ->check(CLI::Range(88U, 9216U));
   auto* v4 = app.add_flag("-4,--version4", c.only_v4, "Only an IPv4 address will do");
   app.add_flag("-6,--version6", c.only_v6, "Only an IPv6 address will do")->excludes(v4);
+  app.add_option("-w,--window", c.window, "Octets of the two buffers of a stream, of both ends")
+      ->check(number_of(1024));
+  app.add_option("-B,--bind", c.bind, "Address of the engine to connect from")
+      ->type_name("ADDR")
+      ->check(address_mistake);
+  app.add_option("--cport", c.cport, "Port of the first stream, further ones follow it")
+      ->check(CLI::Range(1U, 65535U));
   app.add_option("--connect-timeout", c.connect_timeout_ms,
                  "Milliseconds for the control connection's handshake (default 30000)")
       ->check(CLI::Range(1U, 600'000U));
   app.add_option("-f,--format", c.format, "Unit of rates: k, m, g, t (bits), K, M, G, T (octets)")
       ->check(that([](const std::string& t) { return t.size() == 1 && iperf3::is_rate_unit(t[0]); },
                    "one of kmgtKMGT"));
+  app.add_flag("-V,--verbose", c.verbose, "More lines: host, test, CPU time, congestion controls");
+  app.add_option("--timestamps", c.timestamps, "Time in front of each line, in strftime's form")
+      ->type_name("[FORM]")
+      ->expected(0, 1);
+  app.add_flag("-Z,--zerocopy", c.zerocopy, "Data goes out without a copy; so it does without");
   app.add_option("--logfile", c.logfile, "Where the output goes, at its end");
   app.add_flag("--forceflush", c.forceflush,
                "Output goes out at every interval; so it does without");
@@ -232,11 +262,10 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
 }
 
 int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
-  Json request{{"server", c.server},
-               {"port", c.port},
-               {"parameters", parameters_of(c)},
-               {"interval", c.interval_s},
-               {"json", c.json}};
+  Json request{{"server", c.server},       {"port", c.port},       {"parameters", parameters_of(c)},
+               {"interval", c.interval_s}, {"verbose", c.verbose}, {"json", c.json}};
+  if (!c.bind.empty()) request["bind"] = c.bind;
+  if (c.cport != 0) request["cport"] = c.cport;
   if (!c.format.empty()) request["format"] = c.format;
   if (c.connect_timeout_ms != 0) request["connect_time"] = c.connect_timeout_ms / 1000.0;
   std::ofstream log;

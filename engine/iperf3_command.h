@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <iosfwd>
+#include <optional>
 #include <string>
 
 namespace CLI {
@@ -31,6 +32,12 @@ struct Iperf3Command {
   bool forceflush = false;          ///< as it is without
   unsigned mss = 0;                 ///< octets; 0: what the MTU allows
   unsigned connect_timeout_ms = 0;  ///< 0: 30 s
+  std::string window;               ///< "": as configured
+  std::string bind;                 ///< "": the engine's first address
+  std::uint16_t cport = 0;          ///< 0: any
+  bool verbose = false;
+  bool zerocopy = false;                  ///< as it is without
+  std::optional<std::string> timestamps;  ///< strftime's format, in front of each line
   std::string tos, dscp, congestion, title, extra_data;
   std::string format, logfile;  ///< "": as it fits; standard output
 };

@@ -89,7 +89,7 @@ class Session {
  public:
   Session(const PingCommand& command, std::ostream& out) : command_(command), out_(out) {}
 
-  void take(const nlohmann::json& line) {
+  void take(const Json& line) {
     last_ = Clock::now();
     if (line.contains("start")) return start(line.at("start"));
     if (line.contains("sent")) transmitted_ = line.at("sent").get<std::uint64_t>();
@@ -102,7 +102,7 @@ class Session {
   }
 
  private:
-  void start(const nlohmann::json& s) {
+  void start(const Json& s) {
     first_ = last_;
     local_ = s.at("local").get<std::string>();
     remote_ = s.at("remote").get<std::string>();
@@ -117,7 +117,7 @@ class Session {
     out_ << std::flush;
   }
 
-  void answer(const nlohmann::json& a) {
+  void answer(const Json& a) {
     const double ms = a.at("time_us").get<double>() / 1000;
     const bool duplicate = a.at("duplicate").get<bool>();
     duplicate ? ++duplicates_ : ++received_;
@@ -140,7 +140,7 @@ class Session {
          << std::flush;
   }
 
-  void failure(const nlohmann::json& f) {
+  void failure(const Json& f) {
     ++errors_;
     const std::string from = f.at("from").get<std::string>();
     const std::string why = describe(IpAddr::parse(from)->is_v4(), f.at("type").get<unsigned>(),

@@ -68,11 +68,11 @@ void Shard::on_datagram_error(const icmp::Error& error) {
 }
 
 std::optional<FlowKey> Shard::open_datagrams(const IpAddr& local_address, const Endpoint& remote,
-                                             Service& service) {
+                                             Service& service, std::uint16_t local_port) {
   if (datagram_flows_.size() >= limits::kDatagramFlows) return std::nullopt;
-  const auto flow = pick_flow(local_address, remote, [this](std::uint32_t, const FlowKey& key) {
-    return find_datagram_service(key) == nullptr;
-  });
+  const auto flow = pick_flow(
+      {local_address, local_port}, remote,
+      [this](std::uint32_t, const FlowKey& key) { return find_datagram_service(key) == nullptr; });
   if (flow) datagram_flows_.emplace(*flow, &service);
   return flow;
 }

@@ -70,7 +70,11 @@ struct StreamInfo {
   std::uint64_t bytes_in_flight = 0;  ///< transmitted and not acknowledged
   std::uint64_t retransmits = 0;      ///< segments
   std::uint32_t mss = 0;
-  std::uint32_t cwnd = 0;      ///< octets
+  std::uint32_t path_mtu = 0;     ///< octets of the packets of full segments, as far as it is known
+  std::uint32_t cwnd = 0;         ///< octets
+  std::uint32_t send_window = 0;  ///< octets, the peer's
+  std::uint32_t send_bound = 0, receive_bound = 0;  ///< octets, of the buffers
+  tcp::CcKind congestion_control{};
   std::size_t send_queue = 0;  ///< octets written and not acknowledged
   Duration srtt{};             ///< zero: no sample yet
   Duration rttvar{};
@@ -135,6 +139,8 @@ class Stream {
   void set_hop_limit(std::uint8_t limit);
   /// Another algorithm from here on. It begins anew, with the initial window.
   void set_congestion_control(tcp::CcKind kind);
+  /// A bound in octets for each of its buffers, below the configured ones.
+  void set_buffer_limit(std::uint32_t octets);
   /// One on_timer at `deadline` (kNever cancels); one timer per connection.
   void set_timer(Instant deadline);
   StreamInfo info() const;

@@ -212,35 +212,48 @@ IpAddr Shard::source_for(const IpAddr& remote) const {
 
 /// From a port that nobody uses and whose flow comes to this shard: a keyed offset for each
 /// destination, then the next one (RFC 6056 3.3.3).
-std::optional<FlowKey> Shard::pick_flow(const IpAddr& local_address, const Endpoint& remote,
+std::optional<FlowKey> Shard::pick_flow(const Endpoint& local, const Endpoint& remote,
                                         const IsFree& is_free) const {
   const bool none = remote.addr.is_never_source() || remote.addr.is_multicast_or_broadcast();
   if (none || is_own_host(remote.addr)) return {};
-  const IpAddr source = local_address == IpAddr{} ? source_for(remote.addr) : local_address;
-  if (source == IpAddr{}) return {};
-  FlowKey key{.local = {source, 0}, .remote = remote};
+  const IpAddr source = local.addr == IpAddr{} ? source_for(remote.addr) : local.addr;
+  const bool fits_remote = source.is_v4() == remote.addr.is_v4() && source != remote.addr;
+  if (!fits_remote || !is_ours(source)) return {};
+  FlowKey key{.local = {source, local.port}, .remote = remote};
+  const auto is_good = [&] {
+    const std::uint32_t hash = flow_hash(options_.secret, key);
+    return options_.owns(hash) && is_free(hash, key);
+  };
+  if (local.port != 0) return is_good() ? std::optional(key) : std::nullopt;
   const auto offset =
       static_cast<std::uint32_t>(flow_prf(options_.secret, key, kIsnPurpose + 100) + next_id_);
   for (std::uint32_t i = 0; i < kEphemeralCount; ++i) {
     key.local.port = static_cast<std::uint16_t>(kEphemeralFirst + (offset + i) % kEphemeralCount);
-    const std::uint32_t hash = flow_hash(options_.secret, key);
-    if (options_.owns(hash) && is_free(hash, key)) return key;
+    if (is_good()) return key;
   }
   return {};
 }
 
+std::size_t Shard::owner_of(const Endpoint& local, const Endpoint& remote) const {
+  const IpAddr source = local.addr == IpAddr{} ? source_for(remote.addr) : local.addr;
+  const FlowKey key{.local = {source, local.port}, .remote = remote};
+  return options_.worker_of ? options_.worker_of(flow_hash(options_.secret, key)) : options_.worker;
+}
+
 ConnEntry* Shard::connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
-                          Service& service, std::uint16_t mss) {
+                          Service& service, const ConnectOptions& options) {
   now_ = now;
-  const auto key = pick_flow(local_address, remote, [this](std::uint32_t hash, const FlowKey& k) {
-    return !is_known(hash, k);
-  });
+  const auto key =
+      pick_flow({local_address, options.local_port}, remote,
+                [this](std::uint32_t hash, const FlowKey& k) { return !is_known(hash, k); });
   if (!key) return nullptr;
   tcp::Setup setup = setup_for(*key);
-  if (mss != 0) setup.mss = std::min(setup.mss, mss);
+  if (options.mss != 0) setup.mss = std::min(setup.mss, options.mss);
   ConnEntry* e = add(*key, flow_hash(options_.secret, *key),
                      tcp::Conn::active(options_.tcp, setup, now), service);
-  if (e != nullptr) mark_dirty(*e);
+  if (e == nullptr) return nullptr;
+  if (options.buffer_limit != 0) e->tcp.set_buffer_limit(options.buffer_limit);
+  mark_dirty(*e);
   return e;
 }
 

@@ -63,6 +63,14 @@ struct ShardOptions {
   bool owns(std::uint32_t hash) const { return !worker_of || worker_of(hash) == worker; }
 };
 
+/// What is special about a connection that is opened.
+struct ConnectOptions {
+  /// 0: one that is free. Another port's flow may belong to another shard, see owner_of().
+  std::uint16_t local_port = 0;
+  std::uint16_t mss = 0;  ///< octets of a segment each way, at most; 0: what the MTU allows
+  std::uint32_t buffer_limit = 0;  ///< see Stream::set_buffer_limit(); 0: none
+};
+
 /// What a connection's IP headers say beside the addresses.
 struct IpMarks {
   std::uint8_t dscp = 0;       ///< RFC 2474
@@ -141,11 +149,12 @@ class alignas(kSharedLine) Shard {
   bool is_own_host(const IpAddr& a) const;
   /// Opens a connection to `remote` from `local_address`, or from the engine's first address of
   /// that family when it is empty (MUST-43, MUST-44); nullptr when the remote address cannot be
-  /// opened to (MUST-46) or is the engine's own, the engine has no address of its family, or no
-  /// port or memory is free.
-  /// `mss`: the most octets of a segment each way, 0: what the MTU allows.
+  /// opened to (MUST-46) or is the engine's own, the local address is not the engine's, it has none
+  /// of that family, or no port or memory is free.
   ConnEntry* connect(Instant now, const IpAddr& local_address, const Endpoint& remote,
-                     Service& service, std::uint16_t mss = 0);
+                     Service& service, const ConnectOptions& options = {});
+  /// The worker whose shard can open a flow from that address (as with connect()) and port.
+  std::size_t owner_of(const Endpoint& local, const Endpoint& remote) const;
 
   // Datagrams (datagrams.cc). Nothing is queued: what is sent goes to the device at once.
 
@@ -164,9 +173,9 @@ class alignas(kSharedLine) Shard {
   /// Payload octets of the largest datagram that goes out in one piece; of a ping as well.
   std::size_t max_unfragmented(bool v4) const;
   /// A flow to `remote` whose datagrams come to this shard, and to `service`, until it is closed;
-  /// addresses and nullopt as with connect(), also beyond limits::kDatagramFlows.
+  /// addresses, ports and nullopt as with connect(), also beyond limits::kDatagramFlows.
   std::optional<FlowKey> open_datagrams(const IpAddr& local_address, const Endpoint& remote,
-                                        Service& service);
+                                        Service& service, std::uint16_t local_port = 0);
   /// Binds a flow that came to a listener of this shard to `service`: ICMP errors about it go there
   /// from now on, until it is closed. False beyond limits::kDatagramFlows.
   bool claim_datagrams(const FlowKey& flow, Service& service);
@@ -336,7 +345,7 @@ class alignas(kSharedLine) Shard {
   bool is_known(std::uint32_t hash, const FlowKey& key) const;
   tcp::Setup setup_for(const FlowKey& key) const;
   using IsFree = std::function<bool(std::uint32_t hash, const FlowKey&)>;
-  std::optional<FlowKey> pick_flow(const IpAddr& local_address, const Endpoint& remote,
+  std::optional<FlowKey> pick_flow(const Endpoint& local, const Endpoint& remote,
                                    const IsFree& is_free) const;
   void dispatch(ConnEntry& e);
   bool flush(ConnEntry& e, bool burst);

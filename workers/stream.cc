@@ -2,9 +2,16 @@
 #include <algorithm>
 #include <cstring>
 
+#include "proto/wire/ip.h"
 #include "workers/shard.h"
 
 namespace pollux {
+
+namespace {
+
+constexpr std::size_t kTimestampsSize = 12;  ///< in every segment, with their padding
+
+}  // namespace
 
 std::string_view to_string(CloseReason r) {
   constexpr std::string_view names[] = {"normal",  "reset",   "timeout",
@@ -71,6 +78,7 @@ bool Stream::peer_closed() const { return entry_->tcp.peer_closed(); }
 bool Stream::write_shut() const { return entry_->tcp.write_shut(); }
 void Stream::set_nodelay(bool on) { entry_->tcp.set_nodelay(on); }
 void Stream::set_congestion_control(tcp::CcKind kind) { entry_->tcp.set_congestion_control(kind); }
+void Stream::set_buffer_limit(std::uint32_t octets) { entry_->tcp.set_buffer_limit(octets); }
 void Stream::set_user_timeout(Duration d) { entry_->tcp.set_user_timeout(d); }
 
 void Stream::set_keepalive(Duration idle, Duration interval) {
@@ -85,11 +93,18 @@ void Stream::set_hop_limit(std::uint8_t limit) { entry_->marks.hop_limit = limit
 void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadline); }
 StreamInfo Stream::info() const {
   const tcp::Conn::Info i = entry_->tcp.info();
+  const std::size_t headers = wire::ip_header_size(entry_->key.remote.addr.is_v4()) +
+                              wire::kTcpHeaderSize + (i.timestamps ? kTimestampsSize : 0);
   return {.bytes_acked = i.bytes_acked,
           .bytes_in_flight = i.send_queue - i.unsent,
           .retransmits = i.retransmits,
           .mss = i.mss,
+          .path_mtu = i.mss + static_cast<std::uint32_t>(headers),
           .cwnd = i.cwnd,
+          .send_window = i.send_window,
+          .send_bound = i.send_bound,
+          .receive_bound = i.receive_bound,
+          .congestion_control = entry_->tcp.congestion_control(),
           .send_queue = i.send_queue,
           .srtt = i.srtt,
           .rttvar = i.rttvar};

@@ -59,6 +59,13 @@ ClientRequest parse_client_request(std::string_view text) {
   if (!address) throw std::runtime_error("iperf3 wants the address of a server");
   r.server = {*address, j.value("port", std::uint16_t{5201})};
   r.json = j.value("json", false);
+  r.verbose = j.value("verbose", false);
+  r.cport = j.value("cport", std::uint16_t{0});
+  if (j.contains("bind")) {
+    const auto bind = IpAddr::parse(j.value("bind", ""));
+    if (!bind) throw std::runtime_error("iperf3 wants an address to bind to");
+    r.bind = *bind;
+  }
   r.interval = std::chrono::duration_cast<Duration>(
       std::chrono::duration<double>(std::clamp(j.value("interval", 1.0), 0.0, 60.0)));
   if (r.interval > Duration::zero()) r.interval = std::max<Duration>(r.interval, 100ms);
@@ -133,18 +140,22 @@ void Iperf3ClientService::on_drain() {
 }
 
 void Iperf3ClientService::open_stream(std::uint64_t id, const iperf3::TestPtr& test,
-                                      iperf3::Slot& slot, const Endpoint& server) {
+                                      iperf3::Slot& slot, const Endpoint& local,
+                                      const Endpoint& server) {
   const auto failed = [&] {
     tell(test->home(), id, [](ClientRun& run) { run.fail("unable to create a new stream"); });
   };
   if (!test->parameters.udp) {
-    const auto mss = static_cast<std::uint16_t>(test->parameters.mss);
-    ConnEntry* e = shard().connect(shard().now(), {}, server, *this, mss);
+    const iperf3::Parameters& p = test->parameters;
+    ConnEntry* e = shard().connect(shard().now(), local.addr, server, *this,
+                                   {.local_port = local.port,
+                                    .mss = static_cast<std::uint16_t>(p.mss),
+                                    .buffer_limit = p.window});
     if (e == nullptr) return failed();
     Stream s(shard(), *e);
     return s.attach(std::make_unique<iperf3::StreamParty>(*this, id, test, slot));
   }
-  const auto flow = shard().open_datagrams({}, server, *this);
+  const auto flow = shard().open_datagrams(local.addr, server, *this, local.port);
   if (!flow) return failed();
   slot.flow = *flow;
   datagram_streams_[*flow] = std::make_unique<DatagramStream>(shard(), id, test, slot);

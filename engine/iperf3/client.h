@@ -25,17 +25,20 @@ class ClientRun;
 /// as its `error`; both have what was measured until then. Then it is finished.
 struct ClientRequest {
   Endpoint server;
+  IpAddr bind;              ///< empty: the engine's first address of the server's family
+  std::uint16_t cport = 0;  ///< of the first stream, others follow; 0: whatever is free
   Parameters parameters;
   Duration interval = 1s;       ///< between reports; zero: only at the end
   Duration connect_time = 30s;  ///< for the control connection's handshake
   char rate_unit = 'a';         ///< see Test
+  bool verbose = false;         ///< see Test
   bool json = false;
   std::shared_ptr<engine::ControlLink> link;
 };
 
 /// What the command line asks for: a JSON object with `server` and the members of the protocol's
-/// parameters, `interval` and `connect_time` in seconds, `format` (one of kmgtKMGT) and `json`.
-/// Throws std::runtime_error with one line.
+/// parameters, `interval` and `connect_time` in seconds, `format` (one of kmgtKMGT), `bind`,
+/// `cport`, `verbose` and `json`. Throws std::runtime_error with one line.
 ClientRequest parse_client_request(std::string_view text);
 
 }  // namespace iperf3
@@ -66,7 +69,7 @@ class Iperf3ClientService final : public iperf3::PartyService {
   void tell(std::size_t home, std::uint64_t id, std::function<void(iperf3::ClientRun&)> errand);
   /// Opens stream `slot` of a test from this worker.
   void open_stream(std::uint64_t id, const iperf3::TestPtr& test, iperf3::Slot& slot,
-                   const Endpoint& server);
+                   const Endpoint& local, const Endpoint& server);
   void close_datagrams(const FlowKey& flow);
   void remove(std::uint64_t id);
 

@@ -93,35 +93,38 @@ ClientRun::ClientRun(Iperf3ClientService& service, std::uint64_t id, ClientReque
       tick_([this](Instant now) { tick(now); }) {
   test_->parameters = request_.parameters;
   test_->rate_unit = request_.rate_unit;
+  test_->verbose = request_.verbose;
 }
 
 // --- the control connection
 
 void ClientRun::connect() {
   Shard& shard = service_.shard_of();
-  ConnEntry* e = shard.connect(shard.now(), {}, request_.server, service_);
+  ConnEntry* e = shard.connect(shard.now(), request_.bind, request_.server, service_);
+  if (e == nullptr && request_.bind != IpAddr{}) {
+    return fail("cannot connect from " + request_.bind.to_string() +
+                ": it is not the engine's, or of another family, or no port is free");
+  }
   if (e == nullptr) return fail("no address of the server's family, or no port is free");
   control_.emplace(shard, *e);
   control_->attach(std::make_unique<ControlParty>(*this));
   control_->set_nodelay(true);
   control_->set_timer(shard.now() + request_.connect_time);
-  const std::string host = request_.server.addr.to_string();
-  say(fmt::format("Connecting to host {}, port {}\n", host, request_.server.port));
-  if (test_->parameters.reverse)
-    say(fmt::format("Reverse mode, remote host {} is sending\n", host));
 }
 
 void ClientRun::on_open(Stream& s) {
   opened_ = true;
   s.set_timer(s.now() + kAnswerTime);
-  if (test_->parameters.udp && test_->parameters.block == 0) {
-    test_->parameters.block = s.info().mss;
-  }
+  const bool choose = test_->parameters.udp && test_->parameters.block == 0;
+  if (choose) test_->parameters.block = s.info().mss;
   const Parameters& p = test_->parameters;
   const std::size_t most = Shard::max_datagram(request_.server.addr.is_v4());
   if (p.udp && p.block > most) {
     return fail(fmt::format("datagrams of {} octets cannot be: at most {}", p.block, most));
   }
+  test_->circumstances = Circumstances::of(s, p);
+  test_->circumstances.chose_block = choose;
+  say(text::opening(*test_));
   s.write(test_->cookie().octets());
 }
 
@@ -225,13 +228,19 @@ bool ClientRun::read_results(Stream& s) {
 void ClientRun::next_stream() {
   auto slot = std::make_unique<Slot>();
   slot->joined = test_->slots.size();
-  slot->worker = (service_.worker() + test_->slots.size()) % service_.workers();
+  Endpoint local{request_.bind, 0};
+  if (request_.cport == 0) {
+    slot->worker = (service_.worker() + test_->slots.size()) % service_.workers();
+  } else {
+    local.port = static_cast<std::uint16_t>(request_.cport + test_->slots.size());
+    slot->worker = service_.shard_of().owner_of(local, request_.server);
+  }
   Slot* const at = slot.get();
   test_->slots.push_back(std::move(slot));
-  service_.post(at->worker,
-                [id = id_, test = test_, at, server = request_.server](Iperf3ClientService& there) {
-                  there.open_stream(id, test, *at, server);
-                });
+  service_.post(at->worker, [id = id_, test = test_, at, local,
+                             server = request_.server](Iperf3ClientService& there) {
+    there.open_stream(id, test, *at, local, server);
+  });
 }
 
 void ClientRun::on_joined() {
@@ -278,6 +287,7 @@ void ClientRun::tick(Instant now) {
     begun_ = now;
     intervals_ = 0;
     recorder_.end_omission();
+    each_stream([](DataStream& s) { s.end_omission(); });
   } else if (over || (request_.interval > Duration::zero() && now >= next)) {
     ++intervals_;
     take_interval(now);
@@ -335,8 +345,13 @@ void ClientRun::take_stock(Instant now) {
   test_->enter(Phase::over);
   elapsed_ = in_seconds(now - begun_);
   used_ = cpu_.until(now);
+  sum_up();
+}
+
+void ClientRun::sum_up() {
   results_ = recorder_.results(elapsed_);
   own_ = recorder_.summary(elapsed_);
+  own_.local_cpu = used_;
 }
 
 void ClientRun::end_traffic(Instant now) {
@@ -363,11 +378,10 @@ void ClientRun::on_published() {
   if (--unpublished_ != 0 || step_ == Step::done) return;
   if (step_ == Step::stopping) {
     take_last_interval(stopped_);
-    own_ = recorder_.summary(elapsed_);
+    sum_up();
     return fail(kInterrupted);
   }
-  results_ = recorder_.results(elapsed_);
-  own_ = recorder_.summary(elapsed_);
+  sum_up();
   if (step_ == Step::own_results) send_results();
 }
 
@@ -378,6 +392,7 @@ void ClientRun::send_results() {
   r.cpu_user = used_.user;
   r.cpu_system = used_.system;
   r.sender_has_retransmits = p.reverse ? -1 : p.udp ? 0 : 1;
+  if (!p.udp) r.congestion_used = test_->circumstances.congestion;
   r.streams = results_;
   const std::string text = framed(to_text(r));
   control_->write(Bytes{reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
@@ -408,14 +423,13 @@ void ClientRun::report(const Results& theirs) {
     }
     (s.sender ? s.received : s.sent) = r;
   }
+  own_.remote_cpu = {theirs.cpu_total, theirs.cpu_user, theirs.cpu_system};
+  own_.remote_congestion = theirs.congestion_used;
   send(State::iperf_done);
   // A server may still be sending what another client asked for.
   const bool asked = test_->parameters.get_server_output;
   if (request_.json) {
     Json j = document();
-    j["end"]["cpu_utilization_percent"].update({{"remote_total", theirs.cpu_total},
-                                                {"remote_user", theirs.cpu_user},
-                                                {"remote_system", theirs.cpu_system}});
     if (asked && !theirs.server_output_text.empty()) {
       j["server_output_text"] = theirs.server_output_text;
     }
@@ -436,15 +450,11 @@ void ClientRun::report(const Results& theirs) {
 /// The report in JSON, as far as the run has come.
 Json ClientRun::document() const {
   Json j{{"start", start_json(*test_)}, {"intervals", Json::array()}, {"end", Json::object()}};
-  j["start"]["connecting_to"] = {{"host", request_.server.addr.to_string()},
-                                 {"port", request_.server.port}};
   if (test_->phase() == Phase::gathering) return j;
   for (const IntervalRow& row : recorder_.intervals()) {
     j["intervals"].push_back(interval_json(*test_, row));
   }
   j["end"] = end_json(*test_, own_);
-  j["end"]["cpu_utilization_percent"] = {
-      {"host_total", used_.total}, {"host_user", used_.user}, {"host_system", used_.system}};
   return j;
 }
 

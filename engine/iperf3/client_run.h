@@ -56,6 +56,7 @@ class ClientRun {
   void take_interval(Instant now);
   void take_last_interval(Instant now);
   void take_stock(Instant now);
+  void sum_up();
   void collect();
   void send_results();
   nlohmann::ordered_json document() const;

@@ -158,7 +158,7 @@ StreamResult read_stream(const json& s) {
   return r;
 }
 
-json write_stream(const StreamResult& s) {
+nlohmann::ordered_json write_stream(const StreamResult& s) {
   return {{"id", s.id},
           {"bytes", s.bytes},
           {"retransmits", s.retransmits},
@@ -171,7 +171,8 @@ json write_stream(const StreamResult& s) {
           {"end_time", s.seconds}};
 }
 
-std::string dump(const json& document) {
+template <class Json>
+std::string dump(const Json& document) {
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -267,15 +268,16 @@ std::optional<Results> parse_results(std::string_view text) {
 }
 
 std::string to_text(const Results& r) {
-  json j = {{"cpu_util_total", r.cpu_total},
-            {"cpu_util_user", r.cpu_user},
-            {"cpu_util_system", r.cpu_system},
-            {"sender_has_retransmits", r.sender_has_retransmits},
-            {"streams", json::array()}};
+  // In order: readers of the server's own report see its members as they were written.
+  nlohmann::ordered_json j = {{"cpu_util_total", r.cpu_total},
+                              {"cpu_util_user", r.cpu_user},
+                              {"cpu_util_system", r.cpu_system},
+                              {"sender_has_retransmits", r.sender_has_retransmits},
+                              {"streams", json::array()}};
   if (!r.congestion_used.empty()) j["congestion_used"] = r.congestion_used;
   if (!r.server_output_text.empty()) j["server_output_text"] = r.server_output_text;
   if (!r.server_output_json.empty()) {
-    j["server_output_json"] = json::parse(r.server_output_json, nullptr, false);
+    j["server_output_json"] = nlohmann::ordered_json::parse(r.server_output_json, nullptr, false);
   }
   for (const StreamResult& s : r.streams) j["streams"].push_back(write_stream(s));
   return dump(j);

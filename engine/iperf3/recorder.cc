@@ -34,6 +34,7 @@ const IntervalRow& Recorder::interval(double now_s, bool omitted) {
     slot.previous = now;
     Extremes& e = extremes_[i];
     e.max_cwnd = std::max(e.max_cwnd, now.cwnd);
+    e.max_send_window = std::max(e.max_send_window, now.send_window);
     if (now.rtt_us == 0) continue;
     e.min_rtt = e.samples == 0 ? now.rtt_us : std::min(e.min_rtt, now.rtt_us);
     e.max_rtt = std::max(e.max_rtt, now.rtt_us);
@@ -72,7 +73,8 @@ std::vector<StreamResult> Recorder::results(double seconds) const {
 }
 
 Summary Recorder::summary(double seconds) const {
-  Summary summary{.seconds = seconds, .streams = {}};
+  Summary summary;
+  summary.seconds = seconds;
   const std::vector<StreamResult> own = results(seconds);
   for (std::size_t i = 0; i < own.size(); ++i) {
     const Slot& slot = *test_.slots[i];
@@ -85,6 +87,7 @@ Summary Recorder::summary(double seconds) const {
     if (i < extremes_.size()) {
       const Extremes& e = extremes_[i];
       s.max_cwnd = e.max_cwnd;
+      s.max_send_window = e.max_send_window;
       s.min_rtt_us = e.min_rtt;
       s.max_rtt_us = e.max_rtt;
       s.mean_rtt_us = e.samples != 0 ? e.sum_rtt / e.samples : 0;

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "engine/iperf3/cpu_usage.h"
 #include "engine/iperf3/test.h"
 
 namespace pollux::iperf3 {
@@ -31,12 +33,15 @@ struct StreamSummary {
   std::optional<StreamResult> sent;
   std::optional<StreamResult> received;
   std::uint64_t out_of_order = 0;
-  std::uint64_t max_cwnd = 0, min_rtt_us = 0, max_rtt_us = 0, mean_rtt_us = 0;
+  std::uint64_t max_cwnd = 0, max_send_window = 0;
+  std::uint64_t min_rtt_us = 0, max_rtt_us = 0, mean_rtt_us = 0;
 };
 
 struct Summary {
   double seconds = 0;
   std::vector<StreamSummary> streams;
+  CpuUsage::Percent local_cpu, remote_cpu;
+  std::string remote_congestion;  ///< "": not known
 };
 
 /// Collects intervals. Bounded: a test of more than kMaxIntervals keeps the latest ones.
@@ -55,7 +60,8 @@ class Recorder {
 
  private:
   struct Extremes {
-    std::uint64_t max_cwnd = 0, min_rtt = 0, max_rtt = 0, sum_rtt = 0, samples = 0;
+    std::uint64_t max_cwnd = 0, max_send_window = 0, min_rtt = 0, max_rtt = 0, sum_rtt = 0,
+                  samples = 0;
   };
   Test& test_;
   double last_s_ = 0;

@@ -13,9 +13,13 @@ std::string format_octets(double octets);
 /// In `unit`: k, m, g or t bits, K, M, G or T octets, or 'a', whatever fits.
 std::string format_rate(double bits_per_second, char unit = 'a');
 bool is_rate_unit(char unit);
+/// The host's system, as uname has it.
+std::string system_name();
 
-/// The lines of the text form, each with its end.
+/// The lines of the text form, each with its end. More of them where the test is `verbose`.
 namespace text {
+/// Before anything is known but the control connection.
+std::string opening(const Test& test);
 std::string connected(const Test& test);
 std::string header(const Test& test);
 std::string interval(const Test& test, const IntervalRow& row);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "engine/http_date.h"
 #include "engine/iperf3/report.h"
 
 namespace pollux::iperf3 {
@@ -55,32 +56,55 @@ StreamResult both_ends(const std::optional<StreamResult>& sent,
   return r;
 }
 
-Json stream_end_json(const Test& test, const StreamSummary& s) {
-  Json j;
+/// `j` with the stream's number in front.
+Json of_socket(int id, const Json& j) {
+  Json out{{"socket", id}};
+  out.update(j);
+  return out;
+}
+
+/// What is not known of the other end is 0, as iperf3 has it.
+Json stream_end_json(const Test& test, const StreamSummary& s, double seconds) {
+  const StreamResult unknown{.seconds = seconds};
   if (test.parameters.udp) {
-    Json udp = result_json(test, both_ends(s.sent, s.received), s.sender);
-    udp["socket"] = s.id;
+    Json udp = of_socket(s.id, result_json(test, both_ends(s.sent, s.received), s.sender));
+    udp.erase("sender");
     udp["out_of_order"] = s.out_of_order;
-    j["udp"] = udp;
-    return j;
+    udp["sender"] = s.sender;
+    return {{"udp", udp}};
   }
-  if (s.sent) {
-    j["sender"] = result_json(test, *s.sent, true);
-    j["sender"]["socket"] = s.id;
-    j["sender"]["sender"] = s.sender;
-    if (s.sender) {
-      j["sender"]["max_snd_cwnd"] = s.max_cwnd;
-      j["sender"]["max_rtt"] = s.max_rtt_us;
-      j["sender"]["min_rtt"] = s.min_rtt_us;
-      j["sender"]["mean_rtt"] = s.mean_rtt_us;
-    }
+  Json sent = of_socket(s.id, result_json(test, s.sent.value_or(unknown), true));
+  Json received = of_socket(s.id, result_json(test, s.received.value_or(unknown), false));
+  if (sent.contains("retransmits")) {
+    sent.erase("sender");
+    sent["max_snd_cwnd"] = s.sender ? s.max_cwnd : 0;
+    sent["max_snd_wnd"] = s.sender ? s.max_send_window : 0;
+    sent["max_rtt"] = s.sender ? s.max_rtt_us : 0;
+    sent["min_rtt"] = s.sender ? s.min_rtt_us : 0;
+    sent["mean_rtt"] = s.sender ? s.mean_rtt_us : 0;
   }
-  if (s.received) {
-    j["receiver"] = result_json(test, *s.received, false);
-    j["receiver"]["socket"] = s.id;
-    j["receiver"]["sender"] = s.sender;
-  }
-  return j;
+  sent["sender"] = received["sender"] = s.sender;
+  return {{"sender", sent}, {"receiver", received}};
+}
+
+Json cpu_json(const Summary& s) {
+  return {{"host_total", s.local_cpu.total},   {"host_user", s.local_cpu.user},
+          {"host_system", s.local_cpu.system}, {"remote_total", s.remote_cpu.total},
+          {"remote_user", s.remote_cpu.user},  {"remote_system", s.remote_cpu.system}};
+}
+
+Json test_start_json(const Parameters& p) {
+  return {{"protocol", p.udp ? "UDP" : "TCP"},
+          {"num_streams", p.parallel},
+          {"blksize", p.block},
+          {"omit", p.omit_s},
+          {"duration", p.time_s},
+          {"bytes", p.bytes},
+          {"blocks", p.blocks},
+          {"reverse", p.reverse ? 1 : 0},
+          {"tos", p.tos},
+          {"target_bitrate", p.rate},
+          {"bidir", p.bidirectional ? 1 : 0}};
 }
 
 }  // namespace
@@ -98,21 +122,21 @@ Json start_json(const Test& test) {
                          {"remote_host", slot->flow.remote.addr.to_string()},
                          {"remote_port", slot->flow.remote.port}});
   }
-  Json start;
-  start["connected"] = connected;
-  start["version"] = "pollux " POLLUX_VERSION;
+  const Circumstances& c = test.circumstances;
+  Json start{{"connected", connected},
+             {"version", "pollux " POLLUX_VERSION},
+             {"system_info", system_name()},
+             {"timestamp", {{"time", http_date(c.began_at)}, {"timesecs", c.began_at}}}};
+  start[test.server() ? "accepted_connection" : "connecting_to"] = {
+      {"host", c.control_peer.addr.to_string()}, {"port", c.control_peer.port}};
   start["cookie"] = test.cookie().text();
-  start["test_start"] = {{"protocol", p.udp ? "UDP" : "TCP"},
-                         {"num_streams", p.parallel},
-                         {"blksize", p.block},
-                         {"omit", p.omit_s},
-                         {"duration", p.time_s},
-                         {"bytes", p.bytes},
-                         {"blocks", p.blocks},
-                         {"reverse", p.reverse ? 1 : 0},
-                         {"tos", p.tos},
-                         {"target_bitrate", p.rate},
-                         {"bidir", p.bidirectional ? 1 : 0}};
+  if (!p.udp)
+    start[p.mss != 0 ? "tcp_mss" : "tcp_mss_default"] = p.mss != 0 ? p.mss : c.control_mss;
+  start["target_bitrate"] = p.rate;
+  start["sock_bufsize"] = p.window;
+  start["sndbuf_actual"] = c.send_buffer;
+  start["rcvbuf_actual"] = c.receive_buffer;
+  start["test_start"] = test_start_json(p);
   return start;
 }
 
@@ -124,8 +148,10 @@ Json interval_json(const Test& test, const IntervalRow& row) {
     add_delta(j, test, s.delta, s.sender);
     if (!test.parameters.udp && s.sender) {
       j["snd_cwnd"] = s.now.cwnd;
+      j["snd_wnd"] = s.now.send_window;
       j["rtt"] = s.now.rtt_us;
       j["rttvar"] = s.now.rttvar_us;
+      j["pmtu"] = s.now.path_mtu;
     }
     j["omitted"] = row.omitted;
     j["sender"] = s.sender;
@@ -150,8 +176,9 @@ Json interval_json(const Test& test, const IntervalRow& row) {
 Json end_json(const Test& test, const Summary& summary) {
   Json end{{"streams", Json::array()}};
   for (const StreamSummary& s : summary.streams) {
-    end["streams"].push_back(stream_end_json(test, s));
+    end["streams"].push_back(stream_end_json(test, s, summary.seconds));
   }
+  const StreamResult unknown{.seconds = summary.seconds};
   std::string suffix;
   const bool udp = test.parameters.udp;
   for (const bool sender : {!test.server(), test.server()}) {
@@ -159,14 +186,24 @@ Json end_json(const Test& test, const Summary& summary) {
     const auto received = total(summary, sender, false);
     if (!sent && !received) continue;
     if (udp) end["sum" + suffix] = result_json(test, both_ends(sent, received), sender);
-    if (sent) end["sum_sent" + suffix] = result_json(test, *sent, true);
-    if (received) end["sum_received" + suffix] = result_json(test, *received, false);
+    Json a = result_json(test, sent.value_or(unknown), true);
+    Json b = result_json(test, received.value_or(unknown), false);
     // Of TCP it is the direction, of UDP the end whose count it is.
-    for (const char* name : {"sum_sent", "sum_received"}) {
-      if (!udp && end.contains(name + suffix)) end[name + suffix]["sender"] = sender;
-    }
+    if (!udp) a["sender"] = b["sender"] = sender;
+    end["sum_sent" + suffix] = std::move(a);
+    end["sum_received" + suffix] = std::move(b);
     suffix = "_bidir_reverse";
   }
+  end["cpu_utilization_percent"] = cpu_json(summary);
+  if (udp) return end;
+  const std::string& own = test.circumstances.congestion;
+  const std::string& theirs = summary.remote_congestion;
+  const bool sends = test.parameters.reverse == test.server() || test.parameters.bidirectional;
+  const auto add = [&end](const char* name, const std::string& congestion) {
+    if (!congestion.empty()) end[name] = congestion;
+  };
+  add("sender_tcp_congestion", sends ? own : theirs);
+  add("receiver_tcp_congestion", sends ? theirs : own);
   return end;
 }
 

@@ -1,9 +1,11 @@
 #include <fmt/format.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "engine/http_date.h"
 #include "engine/iperf3/report.h"
 
 namespace pollux::iperf3 {
@@ -51,11 +53,15 @@ std::string interval_line(const Test& test, const IntervalRow& row, int id, bool
                           const Sample& delta, const Sample* now) {
   std::string line = front(test, id, sender, row.start_s, row.end_s, delta.bytes);
   if (test.parameters.udp) {
-    line += sender ? fmt::format("{}  ", delta.packets)
+    const char* const gap = test.parameters.bidirectional ? "          " : "";
+    line += sender ? fmt::format("{}{}  ", gap, delta.packets)
                    : loss(delta.jitter_ns, delta.lost, delta.packets);
   } else if (sender) {
-    line += fmt::format("{:3}   {:>13}  ", delta.retransmits,
-                        now != nullptr ? format_octets(static_cast<double>(now->cwnd)) : "");
+    const std::string cwnd = now != nullptr ? "   " + format_octets(static_cast<double>(now->cwnd))
+                                            : std::string(6, ' ');
+    line += fmt::format("{:3}{}       ", delta.retransmits, cwnd);
+  } else {
+    line += std::string(16, ' ');
   }
   return line + (row.omitted ? "(omitted)\n" : "\n");
 }
@@ -75,7 +81,50 @@ std::string summary_line(const Test& test, int id, bool local_sender, const Stre
   return line + (sender_line ? "sender\n" : "receiver\n");
 }
 
+/// What a test is about to do.
+std::string beginning(const Test& test) {
+  if (!test.verbose) return {};
+  const Parameters& p = test.parameters;
+  std::string end = fmt::format("{} second test", p.time_s);
+  if (p.bytes != 0) end = fmt::format("{} bytes to send", p.bytes);
+  if (p.blocks != 0) end = fmt::format("{} blocks to send", p.blocks);
+  return fmt::format(
+      "Starting Test: protocol: {}, {} streams, {} byte blocks, omitting {} seconds, {}, tos {}\n",
+      p.udp ? "UDP" : "TCP", p.parallel, p.block, p.omit_s, end, p.tos);
+}
+
+/// The CPU time of both ends, and what controlled their congestion.
+std::string costs(const Test& test, const Summary& s) {
+  if (!test.verbose) return {};
+  const Parameters& p = test.parameters;
+  const auto of = [](const CpuUsage::Percent& c) {
+    return fmt::format("{:.1f}% ({:.1f}%u/{:.1f}%s)", c.total, c.user, c.system);
+  };
+  const auto line = [&](const char* local, const char* remote) {
+    return fmt::format("CPU Utilization: local/{} {}, remote/{} {}\n", local, of(s.local_cpu),
+                       remote, of(s.remote_cpu));
+  };
+  std::string out;
+  if (!p.reverse) out += line("sender", "receiver");
+  if (p.reverse || p.bidirectional) out += line("receiver", "sender");
+  if (p.udp) return out;
+  const std::string& own = test.circumstances.congestion;
+  const auto congestion = [&out](const char* name, const std::string& kind) {
+    if (!kind.empty()) out += fmt::format("{}_tcp_congestion {}\n", name, kind);
+  };
+  congestion("snd", p.reverse ? s.remote_congestion : own);
+  congestion("rcv", p.reverse ? own : s.remote_congestion);
+  return out;
+}
+
 }  // namespace
+
+std::string system_name() {
+  utsname name{};
+  uname(&name);
+  return fmt::format("{} {} {} {} {}", name.sysname, name.nodename, name.release, name.version,
+                     name.machine);
+}
 
 std::string format_octets(double octets) {
   return scaled(octets, 1024, {"Bytes", "KBytes", "MBytes", "GBytes", "TBytes"});
@@ -101,6 +150,27 @@ bool is_rate_unit(char unit) {
 
 namespace text {
 
+std::string opening(const Test& test) {
+  const Parameters& p = test.parameters;
+  const Circumstances& c = test.circumstances;
+  const std::string host = c.control_peer.addr.to_string();
+  std::string out;
+  if (test.verbose) {
+    out = fmt::format("pollux " POLLUX_VERSION "\n{}\nControl connection MSS {}\n", system_name(),
+                      c.control_mss);
+    if (c.chose_block) out += fmt::format("Setting UDP block size to {}\n", p.block);
+    out += fmt::format("Time: {}\n", http_date(c.began_at));
+  }
+  out += fmt::format("Connecting to host {}, port {}\n", host, c.control_peer.port);
+  if (p.reverse) out += fmt::format("Reverse mode, remote host {} is sending\n", host);
+  if (!test.verbose) return out;
+  out += fmt::format("      Cookie: {}\n", test.cookie().text());
+  if (!p.udp && p.mss != 0) out += fmt::format("      TCP MSS: {}\n", p.mss);
+  if (!p.udp && p.mss == 0) out += fmt::format("      TCP MSS: {} (default)\n", c.control_mss);
+  if (p.rate != 0) out += fmt::format("      Target Bitrate: {}\n", p.rate);
+  return out;
+}
+
 std::string connected(const Test& test) {
   std::string out;
   for (const auto& slot : test.slots) {
@@ -115,12 +185,13 @@ std::string header(const Test& test) {
   const bool any_sender =
       std::any_of(test.slots.begin(), test.slots.end(), [](const auto& s) { return s->sends; });
   const char* const role = test.parameters.bidirectional ? "[Role]" : "";
-  const char* const more = test.parameters.udp ? (any_sender && !test.parameters.bidirectional
-                                                      ? "Total Datagrams"
-                                                      : "Jitter    Lost/Total Datagrams")
-                           : any_sender        ? "Retr  Cwnd"
-                                               : "";
-  return fmt::format("[ ID]{} Interval           Transfer     Bitrate         {}\n", role, more);
+  const char* more = any_sender ? "         Retr  Cwnd" : "";
+  if (test.parameters.udp) {
+    more = any_sender && !test.parameters.bidirectional ? "         Total Datagrams"
+                                                        : "         Jitter    Lost/Total Datagrams";
+  }
+  return beginning(test) +
+         fmt::format("[ ID]{} Interval           Transfer     Bitrate{}\n", role, more);
 }
 
 std::string interval(const Test& test, const IntervalRow& row) {
@@ -141,6 +212,7 @@ std::string summary(const Test& test, const Summary& summary) {
   const char* const role = test.parameters.bidirectional ? "[Role]" : "";
   std::string out =
       test.slots.size() > 1 ? "" : "- - - - - - - - - - - - - - - - - - - - - - - - -\n";
+  if (test.verbose) out += "Test Complete. Summary Results:\n";
   out += fmt::format("[ ID]{} Interval           Transfer     Bitrate         {}\n", role,
                      test.parameters.udp ? "Jitter    Lost/Total Datagrams" : "Retr");
   for (const StreamSummary& s : summary.streams) {
@@ -158,7 +230,7 @@ std::string summary(const Test& test, const Summary& summary) {
       out += summary_line(test, -1, sender, *sum, false);
     }
   }
-  return out;
+  return out + costs(test, summary);
 }
 
 }  // namespace text

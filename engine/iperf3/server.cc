@@ -126,12 +126,11 @@ void ServerControl::accept_parameters() {
   if (p.udp && p.block > Shard::max_datagram(v4)) {
     return refuse({ErrorCode::udp_block_size, "datagrams longer than they can be"});
   }
-  congestion_ = p.congestion;
   if (!p.udp && !p.congestion.empty() && !tcp::parse_cc(p.congestion)) {
     service_.complain(stream_.remote(), "asks for congestion control " + p.congestion +
                                             ", which there is not: going on with the default");
-    congestion_.clear();
   }
+  test_->circumstances = Circumstances::of(stream_, p);
   gather();
 }
 
@@ -327,16 +326,14 @@ void ServerControl::send_results() {
   r.cpu_user = used.user;
   r.cpu_system = used.system;
   r.sender_has_retransmits = !sends ? -1 : p.udp ? 0 : 1;
-  if (!p.udp) {
-    const auto fallback = tcp::to_string(service_.congestion_control().value_or(
-        service_.shard_of().options().tcp.congestion_control));
-    r.congestion_used = congestion_.empty() ? std::string(fallback) : congestion_;
-  }
+  if (!p.udp) r.congestion_used = test_->circumstances.congestion;
   note_interval(elapsed);
   r.streams = recorder_->results(elapsed);
   if (p.get_server_output) {
     const bool json = service_.group().options.output == ReportForm::json;
-    (json ? r.server_output_json : r.server_output_text) = output(elapsed);
+    Summary total = recorder_->summary(elapsed);
+    total.local_cpu = used;
+    (json ? r.server_output_json : r.server_output_text) = output(total);
   }
   std::uint64_t in = 0, out = 0;
   for (std::size_t i = 0; i < r.streams.size(); ++i) {
@@ -355,8 +352,7 @@ void ServerControl::send_results() {
 }
 
 /// The server's own report, for a client that asks.
-std::string ServerControl::output(double elapsed) const {
-  const Summary total = recorder_->summary(elapsed);
+std::string ServerControl::output(const Summary& total) const {
   if (service_.group().options.output == ReportForm::text) {
     return lines_ + text::summary(*test_, total);
   }

@@ -73,7 +73,7 @@ class ServerControl final : public Party {
   void finish(bool senders);
   void note_interval(double end_s);
   void send_results();
-  std::string output(double seconds) const;
+  std::string output(const Summary& total) const;
 
   void send(State state);
   void send(std::string_view octets);
@@ -104,7 +104,6 @@ class ServerControl final : public Party {
   std::optional<std::list<ServerControl*>::iterator> spare_;  ///< its place in the service's list
   bool omitting_ = false;
   std::size_t unfinished_ = 0;  ///< streams whose last word is out
-  std::string congestion_;
   CpuUsage cpu_;
 };
 

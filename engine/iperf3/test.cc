@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/clock.h"
+#include "proto/tcp/conn.h"
+
 namespace pollux::iperf3 {
 
 Sample Sample::of(const StreamCounters& c) {
@@ -13,7 +16,22 @@ Sample Sample::of(const StreamCounters& c) {
           .retransmits = c.retransmits.get(),
           .cwnd = c.cwnd.get(),
           .rtt_us = c.rtt_us.get(),
-          .rttvar_us = c.rttvar_us.get()};
+          .rttvar_us = c.rttvar_us.get(),
+          .send_window = c.send_window.get(),
+          .path_mtu = c.path_mtu.get()};
+}
+
+Circumstances Circumstances::of(const Stream& control, const Parameters& p) {
+  const StreamInfo i = control.info();
+  const std::uint32_t window = p.window != 0 ? std::max(p.window, tcp::kLeastBuffer) : UINT32_MAX;
+  const tcp::CcKind kind = tcp::parse_cc(p.congestion).value_or(i.congestion_control);
+  return {.began_at = wall_clock_us() / 1'000'000,
+          .control_peer = control.remote(),
+          .control_mss = i.mss,
+          .chose_block = false,
+          .send_buffer = std::min(window, i.send_bound),
+          .receive_buffer = std::min(window, i.receive_bound),
+          .congestion = std::string(tcp::to_string(kind))};
 }
 
 void Test::settle() {

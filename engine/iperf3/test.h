@@ -10,11 +10,13 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "engine/iperf3/protocol.h"
 #include "proto/base/addr.h"
 #include "workers/counters.h"
+#include "workers/service.h"
 
 namespace pollux::iperf3 {
 
@@ -38,12 +40,15 @@ struct alignas(kSharedLine) StreamCounters {
   Counter cwnd;          ///< TCP, octets
   Counter rtt_us;        ///< TCP, smoothed; 0: no sample
   Counter rttvar_us;
+  Counter send_window;  ///< TCP, octets
+  Counter path_mtu;     ///< TCP, octets
 };
 
 /// A copy of the counters.
 struct Sample {
   std::uint64_t bytes = 0, packets = 0, lost = 0, out_of_order = 0, jitter_ns = 0;
   std::uint64_t retransmits = 0, cwnd = 0, rtt_us = 0, rttvar_us = 0;
+  std::uint64_t send_window = 0, path_mtu = 0;
   static Sample of(const StreamCounters& c);
 };
 
@@ -54,7 +59,9 @@ class DataStream {
   virtual void start() = 0;
   /// Brings the counters up to date.
   virtual void publish() = 0;
-  /// The same, sends nothing more, and goes when its peer does.
+  /// Counting begins now (`Slot::omitted` is set): a number of octets to send is from here on.
+  virtual void end_omission() = 0;
+  /// Brings the counters up to date, sends nothing more, and goes when its peer does.
   virtual void finish() = 0;
   /// Ends at once.
   virtual void abort() = 0;
@@ -81,6 +88,18 @@ struct Slot {
   Sample previous;  ///< at the end of the interval before
 };
 
+/// Where and when a test runs, as its reports say it.
+struct Circumstances {
+  std::int64_t began_at = 0;  ///< seconds since 1970
+  Endpoint control_peer;      ///< the other end of the control connection
+  std::uint32_t control_mss = 0;
+  bool chose_block = false;  ///< this end did: the user gave none
+  std::uint32_t send_buffer = 0, receive_buffer = 0;  ///< octets, bounds of a stream's
+  std::string congestion;                             ///< control of this end's streams
+  /// As of now, by what the test's control connection and parameters say.
+  static Circumstances of(const Stream& control, const Parameters& p);
+};
+
 /// The workers' shared knowledge of one test.
 class Test {
  public:
@@ -97,7 +116,9 @@ class Test {
 
   /// Set by home before the phase is `gathering` for others: before the registry knows the test.
   Parameters parameters;
-  char rate_unit = 'a';  ///< of the text form, as iperf3's -f has it; 'a': whatever fits
+  Circumstances circumstances;  ///< likewise
+  char rate_unit = 'a';         ///< of the text form, as iperf3's -f has it; 'a': whatever fits
+  bool verbose = false;         ///< the text form, as with iperf3's -V
   /// Grows under the registry's lock while gathering, settled afterwards.
   std::vector<std::unique_ptr<Slot>> slots;
   /// This end is the server.

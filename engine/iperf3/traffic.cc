@@ -19,20 +19,27 @@ constexpr std::size_t kLargeWrite = 256U << 10U;
 constexpr std::size_t kDatagramsTogether = limits::kDatagramSegments;
 constexpr std::size_t kSuperDatagram = 60'000;
 
-/// A server sends datagrams until the client says that it has enough: they may be lost.
+/// A server sends datagrams until the client says that it has enough: they may be lost. With an
+/// omitted time it is the client, too, who knows when counting began.
+bool has_quota(const Test& test, bool omitting) {
+  const Parameters& p = test.parameters;
+  return share_of(p) != 0 && !omitting && !(test.server() && (p.udp || p.omit_s != 0));
+}
+
 Pacer pacer_for(const Test& test) {
   const Parameters& p = test.parameters;
-  return {p.rate, p.block, p.burst, test.server() && p.udp ? 0 : quota_of(p)};
+  return {p.rate, p.block, p.burst, has_quota(test, p.omit_s != 0) ? share_of(p) : 0};
+}
+
+void limit_from_here(Pacer& pacer, const Test& test, const Slot& slot) {
+  if (has_quota(test, false)) pacer.set_quota(slot.omitted.bytes + share_of(test.parameters));
 }
 
 }  // namespace
 
 std::uint64_t octets_of(const Parameters& p) { return p.bytes != 0 ? p.bytes : p.blocks * p.block; }
 
-std::uint64_t quota_of(const Parameters& p) {
-  if (p.omit_s != 0) return 0;  // how much of it will be omitted is not known before
-  return (octets_of(p) + p.parallel - 1) / p.parallel;
-}
+std::uint64_t share_of(const Parameters& p) { return (octets_of(p) + p.parallel - 1) / p.parallel; }
 
 std::uint64_t Pacer::due(Instant now) const {
   std::uint64_t most = rate_ == 0 ? std::max<std::uint64_t>(block_, kLargeWrite) : 0;
@@ -68,6 +75,7 @@ TcpStream::TcpStream(Shard& shard, Stream stream, TestPtr test, Slot& slot, std:
   if (p.nodelay) stream_.set_nodelay(true);
   if (p.tos != 0) stream_.set_dscp(p.tos >> 2U);
   if (const auto kind = tcp::parse_cc(p.congestion)) stream_.set_congestion_control(*kind);
+  if (p.window != 0) stream_.set_buffer_limit(p.window);
 }
 
 TcpStream::~TcpStream() { slot_.stream = nullptr; }
@@ -124,7 +132,11 @@ void TcpStream::publish() {
   c.cwnd.set(i.cwnd);
   c.rtt_us.set(static_cast<std::uint64_t>(to_us(i.srtt)));
   c.rttvar_us.set(static_cast<std::uint64_t>(to_us(i.rttvar)));
+  c.send_window.set(i.send_window);
+  c.path_mtu.set(i.path_mtu);
 }
+
+void TcpStream::end_omission() { limit_from_here(pacer_, *test_, slot_); }
 
 void TcpStream::finish() {
   shard_.arm(timer_, kNever);
@@ -161,6 +173,8 @@ void UdpStream::start() {
   pacer_.start(shard_.now());
   pump(shard_.now());
 }
+
+void UdpStream::end_omission() { limit_from_here(pacer_, *test_, slot_); }
 
 void UdpStream::finish() {
   shard_.arm(timer_, kNever);

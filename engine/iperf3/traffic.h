@@ -20,6 +20,8 @@ class Pacer {
   std::uint64_t due(Instant now) const;
   void sent(std::uint64_t octets) { sent_ += octets; }
   bool over() const { return quota_ != 0 && sent_ >= quota_; }
+  /// Another quota, from the start; 0: none.
+  void set_quota(std::uint64_t octets) { quota_ = octets; }
   bool paced() const { return rate_ != 0; }
   /// When something is due again.
   Instant next() const;
@@ -36,7 +38,7 @@ class Pacer {
 /// Octets after which a test ends, in one direction; 0: it ends by time.
 std::uint64_t octets_of(const Parameters& p);
 /// What one stream sends of them; 0: as much as it can.
-std::uint64_t quota_of(const Parameters& p);
+std::uint64_t share_of(const Parameters& p);
 
 class TcpStream final : public DataStream {
  public:
@@ -45,6 +47,7 @@ class TcpStream final : public DataStream {
   ~TcpStream();
   void start() override;
   void publish() override;
+  void end_omission() override;
   void finish() override;
   void abort() override;
   /// Of the service that owns the connection.
@@ -70,6 +73,7 @@ class UdpStream final : public DataStream {
   ~UdpStream();
   void start() override;
   void publish() override {}
+  void end_omission() override;
   void finish() override;
   void abort() override { finish(); }
   const Test& test() const { return *test_; }

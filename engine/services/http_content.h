@@ -93,10 +93,6 @@ class HttpContent {
   std::optional<HttpFiles> files_;
 };
 
-/// IMF-fixdate (RFC 9110 5.6.7).
-std::string http_date(std::time_t t);
-/// Any of the three forms of RFC 9110 5.6.7.
-std::optional<std::time_t> parse_http_date(const std::string& text);
 /// The value of `name` in "a=1&b=2"; nullopt when it is not there. Nothing is decoded.
 std::optional<std::string_view> http_query(std::string_view query, std::string_view name);
 

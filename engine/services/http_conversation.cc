@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 
+#include "engine/http_date.h"
 #include "engine/services/chargen.h"
 
 namespace pollux {

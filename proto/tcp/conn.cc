@@ -121,7 +121,7 @@ std::size_t Conn::send_room() const {
 std::size_t Conn::send_limit() const {
   const std::uint64_t windows = std::uint64_t{cc_.cwnd()} * (growth_allowed_ ? 4U : 1U);
   const auto want = std::max<std::uint64_t>(growth_allowed_ ? kInitialSendBuffer : 0, windows);
-  return std::min<std::uint64_t>(opt_->send_buffer, want);
+  return std::min<std::uint64_t>(send_bound(), want);
 }
 
 std::size_t Conn::queue(Slice data) {
@@ -182,10 +182,15 @@ void Conn::grow_receive_window(Instant now) {
   const bool keeps_up = rcv_queue_.size() <= came / 2;
   if (!growth_allowed_ || !keeps_up || rcv_.shift == 0) return;
   const std::uint64_t want = 2 * (std::uint64_t{came} + grown);
-  std::uint32_t most = std::max(rcv_.limit, opt_->receive_buffer);
+  std::uint32_t most = std::max(rcv_.limit, receive_bound());
   if (trip == kLeastTrip) most = std::min(most, local_window_);
   rcv_.limit = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(std::max<std::uint64_t>(rcv_.limit, want), most));
+}
+
+void Conn::set_buffer_limit(std::uint32_t octets) {
+  buffer_limit_ = std::max(octets, kLeastBuffer);
+  rcv_.limit = std::min(rcv_.limit, receive_bound());
 }
 
 void Conn::shutdown_write() {
@@ -220,6 +225,8 @@ Conn::Info Conn::info(Instant now) const {
   i.ssthresh = cc_.ssthresh();
   i.send_window = snd_.wnd;
   i.receive_window = distance(rcv_.nxt, rcv_.edge);
+  i.send_bound = send_bound();
+  i.receive_bound = receive_bound();
   i.in_flight = board_.pipe();
   i.sacked = board_.sacked();
   i.lost = board_.lost();

@@ -62,6 +62,7 @@ inline constexpr Duration kMaxPeerUserTimeout = 1h;
 inline constexpr Duration kChallengeInterval =
     500ms;  ///< one challenge ACK per connection (RFC 5961 7)
 inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
+inline constexpr std::uint32_t kLeastBuffer = 4U << 10;  ///< octets, as the configuration has it
 inline constexpr Duration kLeastTrip = 2ms;  ///< what hosts' own scheduling adds to a short path
 inline constexpr std::uint32_t kInitialSendBuffer = 1U << 20;
 inline constexpr std::uint32_t kMinPeerMss = 216;  ///< floor against SACK-panic patterns
@@ -138,7 +139,7 @@ class Conn {
   std::size_t readable() const { return rcv_queue_.size(); }
   void consume(std::size_t n);
   std::size_t send_room() const;
-  /// Octets that may be queued now: four windows' worth, within `Options::send_buffer`.
+  /// Octets that may be queued now: four windows' worth, within the bound of the send buffer.
   std::size_t send_limit() const;
   /// Queues what fits of `data`; returns octets taken.
   std::size_t queue(Slice data);
@@ -173,6 +174,9 @@ class Conn {
   /// What the receive window of a peer on this machine may be, in octets: all that it sends lies in
   /// the device's queue at once. Longer paths hold their windows themselves.
   void set_local_window(std::uint32_t octets) { local_window_ = octets; }
+  /// A bound of its own for each of the two buffers, below those of Options. What was offered of
+  /// the window already stays. Octets, at least kLeastBuffer.
+  void set_buffer_limit(std::uint32_t octets);
 
   // --- outputs
   /// Builds the next segment to send; false when there is nothing to send now. `burst`: more
@@ -193,6 +197,7 @@ class Conn {
   /// What Linux's tcp_info tells, in its terms. Octets, unless the name says otherwise.
   struct Info {
     std::uint32_t mss = 0, cwnd = 0, ssthresh = 0, send_window = 0, receive_window = 0;
+    std::uint32_t send_bound = 0, receive_bound = 0;  ///< of the buffers
     std::uint32_t in_flight = 0, sacked = 0, lost = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0, bytes_acked = 0, bytes_retransmitted = 0;
     std::uint64_t retransmits = 0;  ///< segments
@@ -352,6 +357,8 @@ class Conn {
   void grow_receive_window(Instant now);
   Seq read_position() const;
   std::uint8_t own_shift() const;
+  std::uint32_t receive_bound() const { return std::min(opt_->receive_buffer, buffer_limit_); }
+  std::uint32_t send_bound() const { return std::min(opt_->send_buffer, buffer_limit_); }
 
   // ---- what every segment touches, close together: with many connections each line is a miss
   struct {
@@ -410,6 +417,7 @@ class Conn {
   std::uint32_t ack_pending_ = 0;        ///< octets received since the last ACK
   std::uint32_t rcv_mss_ = kMinPeerMss;  ///< the largest segment that came
   std::uint32_t local_window_ = UINT32_MAX;
+  std::uint32_t buffer_limit_ = UINT32_MAX;
   wire::SackBlock dsack_{};  ///< octets that came twice: to be told (RFC 2883)
 
   const Options* opt_;

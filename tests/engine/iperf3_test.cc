@@ -230,13 +230,24 @@ TEST(Iperf3Pacer, EndsAtTheQuota) {
 TEST(Iperf3Pacer, QuotaIsSharedByTheStreams) {
   Parameters p;
   p.parallel = 3;
-  EXPECT_EQ(quota_of(p), 0U);
+  EXPECT_EQ(share_of(p), 0U);
   p.bytes = 10;
-  EXPECT_EQ(quota_of(p), 4U);
+  EXPECT_EQ(share_of(p), 4U);
   p.bytes = 0;
   p.blocks = 6;
   p.block = 100;
-  EXPECT_EQ(quota_of(p), 200U);
+  EXPECT_EQ(share_of(p), 200U);
+}
+
+TEST(Iperf3Pacer, AQuotaMayComeLater) {
+  Pacer pacer(0, 1000, 0, 0);
+  pacer.start(Instant{});
+  pacer.sent(10'000);
+  EXPECT_FALSE(pacer.over());
+  pacer.set_quota(10'500);
+  EXPECT_EQ(pacer.due(Instant{}), 500U);
+  pacer.set_quota(9000);
+  EXPECT_TRUE(pacer.over());
 }
 
 // --- the registry
@@ -419,9 +430,40 @@ TEST_F(Reports, JsonOfBothDirections) {
   EXPECT_EQ(end["sum_sent_bidir_reverse"]["sender"], true);
   EXPECT_EQ(end["streams"].size(), 2U);
   EXPECT_EQ(end["streams"][1]["sender"]["mean_rtt"], 50);
+  EXPECT_EQ(end["sum_sent"]["bytes"], 0) << "the client's count is not known";
+  EXPECT_EQ(end["sum_sent"]["seconds"], 2.0);
+  EXPECT_FALSE(end["sum_sent"].contains("retransmits"));
+  EXPECT_EQ(end["streams"][0]["sender"]["bytes"], 0);
   EXPECT_EQ(start_json(test_)["connected"].size(), 0U) << "streams may still be coming";
   test_.enter(Phase::running);
   EXPECT_EQ(start_json(test_)["connected"].size(), 2U);
+}
+
+TEST_F(Reports, OfEachEndsCongestionControl) {
+  test_.circumstances.congestion = "bbr";
+  Summary s = recorder_.summary(1);
+  EXPECT_EQ(end_json(test_, s)["sender_tcp_congestion"], "bbr");
+  EXPECT_FALSE(end_json(test_, s).contains("receiver_tcp_congestion")) << "not known";
+  s.remote_congestion = "cubic";
+  EXPECT_EQ(end_json(test_, s)["receiver_tcp_congestion"], "cubic");
+  test_.parameters.bidirectional = false;
+  EXPECT_EQ(end_json(test_, s)["sender_tcp_congestion"], "cubic") << "the client sends";
+  EXPECT_EQ(end_json(test_, s)["receiver_tcp_congestion"], "bbr");
+}
+
+TEST_F(Reports, VerboseText) {
+  test_.circumstances.control_mss = 1448;
+  EXPECT_THAT(text::opening(test_), Not(HasSubstr("MSS")));
+  EXPECT_THAT(text::summary(test_, recorder_.summary(1)), Not(HasSubstr("CPU")));
+  test_.verbose = true;
+  EXPECT_THAT(text::opening(test_), HasSubstr("\nTime: Thu, 01 Jan 1970 00:00:00 GMT\n"));
+  EXPECT_THAT(text::opening(test_), HasSubstr("      TCP MSS: 1448 (default)\n"));
+  test_.parameters.blocks = 20;
+  EXPECT_THAT(text::header(test_), HasSubstr(", 20 blocks to send, tos 0\n"));
+  Summary s = recorder_.summary(1);
+  s.local_cpu = {.total = 12.34, .user = 2, .system = 10.34};
+  EXPECT_THAT(text::summary(test_, s),
+              HasSubstr("CPU Utilization: local/sender 12.3% (2.0%u/10.3%s), remote/receiver "));
 }
 
 TEST_F(Reports, DatagramsAreThoseOfTheSenderAndLossesThoseOfTheReceiver) {

@@ -280,6 +280,30 @@ TEST(ConnOptions, a_local_peer_has_no_more_window_than_its_share_of_the_queue) {
   EXPECT_GT(grown_window(384U << 10, 3ms), 512U << 10);    // a path has room of its own
 }
 
+TEST(ConnOptions, a_connection_may_have_less_buffer_than_the_others) {
+  Bench t;
+  t.options.window_scaling = true;
+  t.establish(65535, syn(0).mss(1460).wscale(7));
+  const std::uint32_t offered = t.conn->info().receive_window;
+  t.conn->set_buffer_limit(16 << 10);
+  EXPECT_EQ(t.conn->info().receive_window, offered) << "an edge never moves left";
+  EXPECT_EQ(t.conn->send_limit(), 16U << 10);
+  std::uint32_t seq = 1;
+  for (int i = 0; i < 40; ++i) {
+    t.in(ack(seq).acks(1).len(10000));
+    seq += 10000;
+    t.read();
+    t.drain();
+    t.after(5ms);
+  }
+  EXPECT_LE(t.conn->info().receive_window, 16U << 10);
+  EXPECT_GT(t.conn->info().receive_window, 8U << 10);
+  t.conn->set_buffer_limit(1);
+  EXPECT_EQ(t.conn->info().receive_bound, kLeastBuffer);
+  t.conn->set_buffer_limit(UINT32_MAX);
+  EXPECT_EQ(t.conn->info().receive_bound, t.options.receive_buffer);
+}
+
 TEST(ConnOptions, a_burst_leaves_a_quarter_of_the_window_unacknowledged_at_most) {
   for (const bool scaled : {false, true}) {
     Bench t;

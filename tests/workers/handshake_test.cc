@@ -475,6 +475,24 @@ TEST_F(HandshakeTest, active_open_avoids_ports_in_time_wait) {
   }
 }
 
+TEST_F(HandshakeTest, active_open_from_a_given_port) {
+  ConnEntry* const e =
+      shard().connect(now, {}, {kThere, 80}, service, {.local_port = 5555, .buffer_limit = 8192});
+  ASSERT_NE(e, nullptr);
+  EXPECT_EQ(e->key.local, (Endpoint{kHere, 5555}));
+  EXPECT_EQ(e->tcp.info().receive_bound, 8192U);
+  shard().finish_turn(now);
+  EXPECT_EQ(last().window, 8192U);
+  EXPECT_EQ(shard().connect(now, {}, {kThere, 80}, service, {.local_port = 5555}), nullptr)
+      << "taken";
+  EXPECT_NE(shard().connect(now, {}, {kThere, 81}, service, {.local_port = 5555}), nullptr)
+      << "to another one it is another flow";
+  EXPECT_EQ(shard().connect(now, kThere, {*IpAddr::parse("198.18.0.9"), 80}, service), nullptr)
+      << "from an address that is another's";
+  EXPECT_EQ(shard().open_datagrams({}, {kThere, 80}, service, 5555)->local.port, 5555);
+  EXPECT_FALSE(shard().open_datagrams({}, {kThere, 80}, service, 5555));
+}
+
 TEST_F(HandshakeTest, timestamps_in_time_wait_go_on) {
   segment(syn());
   segment(ack_of_last());
