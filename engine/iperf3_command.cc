@@ -259,6 +259,11 @@ void declare_iperf3(CLI::App& app, Iperf3Command& c) {
   app.add_flag("--udp-counters-64bit", c.wide_counters, "64-bit numbers in datagrams");
   app.add_option("-T,--title", c.title, "Prefix for every line");
   app.add_option("--extra-data", c.extra_data, "Goes into the JSON");
+  app.callback([&c] {
+    const unsigned streams = c.bidirectional ? 2 * c.parallel : c.parallel;
+    if (c.cport + streams > 65536)
+      throw CLI::ValidationError("--cport", "streams beyond port 65535");
+  });
 }
 
 int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {

@@ -76,6 +76,7 @@ ClientRequest parse_client_request(std::string_view text) {
   const auto parsed = parse_parameters(j.value("parameters", Json::object()).dump(), 0);
   if (const auto* refusal = std::get_if<Refusal>(&parsed)) throw std::runtime_error(refusal->why);
   r.parameters = std::get<Parameters>(parsed);
+  if (r.cport + r.parameters.streams() > 65536) throw std::runtime_error("ports beyond 65535");
   r.parameters.client_version = "pollux " POLLUX_VERSION;
   return r;
 }

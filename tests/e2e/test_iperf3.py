@@ -182,6 +182,14 @@ class Agreement(Checks):
         self.assertEqual(output["end"]["streams"][0]["sender"]["bytes"],
                          report["end"]["sum_sent"]["bytes"])
 
+    def test_a_window_bounds_the_engines_buffers_too(self):
+        report = run(self.lab, "-t 1 -w 64K --get-server-output", port=5202)
+        for interval in report["intervals"]:
+            self.assertLessEqual(interval["streams"][0]["snd_wnd"], 65536)
+        start = report["server_output_json"]["start"]
+        self.assertEqual([start[name] for name in ("sock_bufsize", "sndbuf_actual",
+                                                   "rcvbuf_actual")], [65536] * 3)
+
     def test_eight_clients_at_once_have_reports_of_their_own(self):
         sizes = [f"{n}M" for n in range(1, 9)]
         clients = [start(self.lab, f"-n {size} -b 40M") for size in sizes]

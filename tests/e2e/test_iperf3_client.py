@@ -138,6 +138,36 @@ class ToTheKernel(LabCase):
         self.assertIn("iperf3: error - unable to connect", text)
         self.assertIn("cannot write", self.client("-n 1M --logfile /nonesuch/log"))
 
+    def test_what_was_omitted_is_not_of_the_octets_to_send(self):
+        for options in ("-n 8M -b 200M -P 2 -O 1", "-u -n 400K -b 20M -l 1000 -O 1"):
+            end = self.report(options)["end"]
+            wanted = 400 << 10 if "-u" in options else 8 << 20
+            self.assertGreaterEqual(end["sum_sent"]["bytes"], wanted, options)
+            # Blocks are whole, and what a stream of TCP had queued goes out, too.
+            self.assertLess(end["sum_sent"]["bytes"], wanted * 1.2, options)
+
+    def test_a_window(self):
+        report = self.report("-n 4M -w 64K")
+        start = report["start"]
+        self.assertEqual([start[name] for name in ("sock_bufsize", "sndbuf_actual",
+                                                   "rcvbuf_actual")], [65536] * 3)
+        # The kernel's server sends, and tells the window that it was offered.
+        report = self.report("-t 1 -R -w 64K --get-server-output")
+        for interval in report["server_output_json"]["intervals"]:
+            self.assertLessEqual(interval["streams"][0]["snd_wnd"], 65536)
+        wide = self.report("-t 1 -R --get-server-output")["server_output_json"]["intervals"]
+        self.assertGreater(wide[0]["streams"][0]["snd_wnd"], 65536)
+
+    def test_from_an_address_and_port(self):
+        address = HOST
+        for options in ("-n 1M -P 3", "-n 1M -R -P 3", "-u -t 1 -P 3"):
+            start = self.report(f"{options} -B {ENGINE} --cport 6200", address)["start"]
+            self.assertEqual([c["local_port"] for c in start["connected"]], [6200, 6201, 6202])
+            self.assertEqual({c["local_host"] for c in start["connected"]}, {ENGINE})
+            self.lab.wait_closed()
+        self.assertIn("cannot connect from 198.18.0.77", self.client("-n 1M -B 198.18.0.77"))
+        self.assertIn("cannot connect from", self.client(f"-n 1M -B {harness.ENGINE6}"))
+
     def test_the_family_is_checked(self):
         self.assertIn("not of that family", self.client("-n 1M -6"))
         self.assertIn("not of that family", self.client("-n 1M -4", HOST6))
@@ -251,7 +281,8 @@ class ToTheKernel(LabCase):
     def test_bad_options(self):
         for options in ("-t x", "-n 5X", "-P 0", "-P 129", "-R --bidir", "-S 256", "--nonsense",
                         "-C nonesuch", "-f x", "-b 1M/0", "-M 20", "-4 -6", "--dscp zz",
-                        "-S 1 --dscp 1"):
+                        "-S 1 --dscp 1", "-w x", "-B nobody", "--cport 0", "--cport 65536",
+                        "--cport 65500 -P 64"):
             process = self.lab.start(BINARY, "iperf3", "-c", HOST, *options.split(),
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             _, err = process.communicate(timeout=20)
