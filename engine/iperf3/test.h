@@ -93,7 +93,7 @@ struct Circumstances {
   std::int64_t began_at = 0;  ///< seconds since 1970
   Endpoint control_peer;      ///< the other end of the control connection
   std::uint32_t control_mss = 0;
-  bool chose_block = false;  ///< this end did: the user gave none
+  bool chose_block = false;                           ///< this end did: the user gave none
   std::uint32_t send_buffer = 0, receive_buffer = 0;  ///< octets, bounds of a stream's
   std::string congestion;                             ///< control of this end's streams
   /// As of now, by what the test's control connection and parameters say.
