@@ -368,6 +368,7 @@ json Reporter::queues() {
           {"checksum_offload", runtime_.device().caps().checksum},
           {"segmentation_offload", runtime_.device().caps().segmentation},
           {"datagram_segmentation_offload", runtime_.device().caps().datagram_segmentation},
+          {"datagram_fragmentation_offload", runtime_.device().caps().datagram_fragmentation},
           {"kernel_tx_dropped", kernel_statistic(name, "tx_dropped")},
           {"kernel_rx_dropped", kernel_statistic(name, "rx_dropped")},
           {"stages", stages}};

@@ -117,6 +117,7 @@ constexpr std::size_t kProbePayload = kProbeSegment + 10;  // two segments, the 
 struct Probe {
   bool v4;
   bool udp;
+  bool fragments = false;  ///< one datagram
   std::uint16_t ip_size() const { return v4 ? wire::kIpv4HeaderSize : wire::kIpv6HeaderSize; }
   std::uint16_t header_size() const { return udp ? wire::kUdpHeaderSize : wire::kTcpHeaderSize; }
 };
@@ -159,7 +160,7 @@ int probe_segmentation(int fd, const Probe& probe) {
   std::vector<std::uint8_t> packet = probe_packet(probe);
   vnet::Header header;
   header.flags = vnet::kNeedsChecksum;
-  header.gso_type = gso_type(probe.v4, probe.udp);
+  header.gso_type = probe.fragments ? vnet::kGsoFragments : gso_type(probe.v4, probe.udp);
   header.hdr_len = static_cast<std::uint16_t>(probe.ip_size() + probe.header_size());
   header.gso_size = kProbeSegment;
   header.csum_start = probe.ip_size();
@@ -180,7 +181,7 @@ vnet::Header header_for(const TxPacket& packet) {
   if (packet.segment_size != 0) {
     h.gso_size = packet.segment_size;
     const bool udp = packet.checksum_offset == wire::kUdpChecksumOffset;
-    h.gso_type = gso_type(packet.v4, udp);
+    h.gso_type = packet.fragments ? vnet::kGsoFragments : gso_type(packet.v4, udp);
     if (udp) return h;
     constexpr std::size_t kTcpFlags = 13;
     constexpr std::uint8_t kCwr = 0x80;
@@ -303,6 +304,7 @@ void TunDevice::negotiate_offload(const std::vector<OwnedFd>& fds) {
     caps_.checksum = (offload & tun::kOffloadChecksum) != 0;
     caps_.segmentation = (offload & kTso) == kTso;
     caps_.datagram_segmentation = (offload & tun::kOffloadUso) == tun::kOffloadUso;
+    caps_.datagram_fragmentation = caps_.segmentation;  // nothing to ask for: the self-test tells
     return;
   }
   fail(name_, "cannot set offloads: " + errno_text(errno));
@@ -328,23 +330,24 @@ void TunDevice::set_up_interface(const TunOptions& options) {
 /// Some kernels refuse a super-packet whose last segment is short (Linux 6.6.44, 6.10.3 and others
 /// of that summer): every bulk transfer would stall there.
 void TunDevice::self_test(int fd) {
-  const auto refused = [fd](bool udp) {
+  const auto refused = [fd](bool udp, bool fragments) {
     for (const bool v4 : {true, false}) {
-      const int error = probe_segmentation(fd, {.v4 = v4, .udp = udp});
+      const int error = probe_segmentation(fd, {.v4 = v4, .udp = udp, .fragments = fragments});
       // EIO: the interface, which is not ours to touch, is down; nothing can be said.
       if (error != 0 && error != EIO) return error;
     }
     return 0;
   };
-  const auto judge = [&](bool udp, bool& capability, const char* what) {
-    const int error = capability ? refused(udp) : 0;
+  const auto judge = [&](bool udp, bool fragments, bool& capability, const char* what) {
+    const int error = capability ? refused(udp, fragments) : 0;
     if (error == 0) return;
     capability = false;
     warnings_.push_back(std::string("the kernel refuses ") + what + " on " + name_ + " (" +
                         errno_text(error) + "); sending without that offload");
   };
-  judge(false, caps_.segmentation, "super-packets");
-  judge(true, caps_.datagram_segmentation, "super-datagrams");
+  judge(false, false, caps_.segmentation, "super-packets");
+  judge(true, false, caps_.datagram_segmentation, "super-datagrams");
+  judge(true, true, caps_.datagram_fragmentation, "datagrams longer than the MTU");
 }
 
 }  // namespace pollux

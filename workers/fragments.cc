@@ -133,11 +133,22 @@ std::uint32_t Shard::next_fragment_id(const wire::IpHeader& ip) {
   return static_cast<std::uint32_t>(prf + sent * options_.workers + options_.worker);
 }
 
+std::uint16_t Shard::fragment_size(bool v4) const {
+  return static_cast<std::uint16_t>((port_.caps().mtu - wire::fragment_header_size(v4)) / 8 * 8);
+}
+
+/// The IP header of a datagram that the device, or whoever sends it on, cuts.
+void Shard::emit_cuttable(wire::IpHeader ip, std::size_t payload_size, MutableBytes head) {
+  ip.may_fragment = true;
+  ip.id = next_fragment_id(ip);
+  wire::emit_ip(ip, payload_size, head);
+}
+
 /// `parts[0]` begins with the IP header of `ip`, as if it were one packet, and all is filled in.
 [[gnu::cold]] bool Shard::send_fragments(wire::IpHeader ip, std::span<const Bytes> parts) {
   const bool v4 = ip.is_v4();
   const std::size_t header = wire::fragment_header_size(v4);
-  const std::size_t most = (port_.caps().mtu - header) / 8 * 8;
+  const std::size_t most = fragment_size(v4);
   std::size_t left = 0;
   for (const Bytes part : parts) left += part.size();
   left -= wire::ip_header_size(v4);

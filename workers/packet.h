@@ -35,6 +35,7 @@ struct TxPacket {
   std::uint16_t checksum_start = 0;   ///< offset of the transport header
   std::uint16_t checksum_offset = 0;  ///< of the checksum field within it
   bool partial_checksum = false;      ///< the field holds the pseudo-header sum only
+  bool fragments = false;             ///< `segment_size` is that of one datagram's fragments
   bool v4 = true;
 };
 

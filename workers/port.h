@@ -10,10 +10,11 @@ namespace pollux {
 
 /// What a port can do with what it is given.
 struct PortCaps {
-  std::uint32_t mtu = 1500;            ///< octets of one IP packet on the wire
-  bool checksum = false;               ///< takes partial checksums
-  bool segmentation = false;           ///< takes TCP super-packets up to 65,535 octets
-  bool datagram_segmentation = false;  ///< the same of UDP (USO)
+  std::uint32_t mtu = 1500;             ///< octets of one IP packet on the wire
+  bool checksum = false;                ///< takes partial checksums
+  bool segmentation = false;            ///< takes TCP super-packets up to 65,535 octets
+  bool datagram_segmentation = false;   ///< the same of UDP (USO)
+  bool datagram_fragmentation = false;  ///< takes datagrams longer than the MTU (UFO)
   /// Packets that may wait to be received before the device drops more; 0: nobody knows.
   std::uint32_t queue_packets = 0;
 };

@@ -447,8 +447,11 @@ bool Shard::send_sealed(const wire::IpHeader& ip, MutableBytes head, std::span<c
   std::size_t l4 = parts[0].size() - seal.checksum_start;
   for (const Bytes part : parts.subspan(1)) l4 += part.size();
   // TCP sends no fragments: its segments fit, or the device cuts them.
-  const bool in_pieces = seal.segment_size == 0 && ip.protocol != wire::kProtoTcp &&
-                         is_too_long(seal.checksum_start + l4);
+  const bool long_one = seal.segment_size == 0 && ip.protocol != wire::kProtoTcp &&
+                        is_too_long(seal.checksum_start + l4);
+  const bool cut_by_device =
+      long_one && ip.protocol == wire::kProtoUdp && port_.caps().datagram_fragmentation;
+  const bool in_pieces = long_one && !cut_by_device;
   const bool partial = seal.may_be_partial && port_.caps().checksum && !in_pieces;
   wire::ChecksumSum sum;
   if (seal.pseudo_header) {
@@ -463,14 +466,18 @@ bool Shard::send_sealed(const wire::IpHeader& ip, MutableBytes head, std::span<c
   if (checksum == 0 && ip.protocol == wire::kProtoUdp) checksum = 0xffff;
   store_be16(&head[seal.checksum_start + std::size_t{seal.checksum_offset}], checksum);
   if (in_pieces) return send_fragments(ip, parts);
+  if (cut_by_device) emit_cuttable(ip, l4, head);
   const TxPacket tx{.parts = parts,
                     .header_size = static_cast<std::uint16_t>(parts[0].size()),
-                    .segment_size = seal.segment_size,
+                    .segment_size = cut_by_device ? fragment_size(ip.is_v4()) : seal.segment_size,
                     .checksum_start = seal.checksum_start,
                     .checksum_offset = seal.checksum_offset,
                     .partial_checksum = partial,
+                    .fragments = cut_by_device,
                     .v4 = ip.is_v4()};
-  return send(tx, seal.checksum_start + l4);
+  const bool sent = send(tx, seal.checksum_start + l4);
+  if (sent && cut_by_device) counters_.packets_fragmented.add();
+  return sent;
 }
 
 bool Shard::send(const TxPacket& packet, std::size_t octets) {

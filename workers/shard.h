@@ -306,6 +306,9 @@ class alignas(kSharedLine) Shard {
   void on_whole(std::uint32_t hash, ip::Reassembler::Octets whole);
   void expire_fragments();
   bool is_too_long(std::size_t packet) const { return packet > port_.caps().mtu; }
+  /// Octets of a full fragment behind its IP headers.
+  std::uint16_t fragment_size(bool v4) const;
+  void emit_cuttable(wire::IpHeader ip, std::size_t payload_size, MutableBytes head);
   std::uint32_t next_fragment_id(const wire::IpHeader& ip);
   bool send_fragments(wire::IpHeader ip, std::span<const Bytes> parts);
 

@@ -156,7 +156,8 @@ void emit_v4(const IpHeader& h, std::size_t payload_size, std::uint8_t* p) {
   store_be16(p + 2, static_cast<std::uint16_t>(kIpv4HeaderSize + payload_size));
   store_be16(p + 4, static_cast<std::uint16_t>(h.id));
   const int offset_and_more = h.fragment_offset >> 3 | (h.more_fragments ? kMoreFragments : 0);
-  store_be16(p + 6, static_cast<std::uint16_t>(h.is_fragment() ? offset_and_more : kDontFragment));
+  const bool whole = !h.is_fragment() && !h.may_fragment;
+  store_be16(p + 6, static_cast<std::uint16_t>(whole ? kDontFragment : offset_and_more));
   p[8] = h.hop_limit;
   p[9] = h.protocol;
   store_be16(p + 10, 0);

@@ -24,6 +24,9 @@ struct IpHeader {
   std::uint16_t header_size = 0;   ///< octets to the payload, options/extension headers included
   std::uint16_t payload_size = 0;  ///< octets of payload, by the header's own length
 
+  /// IPv4: whoever sends it on may cut it into fragments; `id` is theirs.
+  bool may_fragment = false;
+
   // Of a fragment. Its payload is a piece, and `protocol` is what the whole begins with.
   bool more_fragments = false;
   std::uint16_t fragment_offset = 0;  ///< octets, a multiple of 8

@@ -237,6 +237,40 @@ TEST_F(FragmentsTest, a_long_datagram_leaves_in_pieces) {
   EXPECT_EQ(counters.packets_fragmented.get(), 6U);
 }
 
+constexpr std::uint8_t kDontFragment = 0x40;  // in octet 6 of an IPv4 header
+
+TEST_F(FragmentsTest, a_device_that_cuts_gets_a_long_datagram_whole) {
+  port.capabilities.checksum = port.capabilities.datagram_fragmentation = true;
+  for (const bool v4 : {true, false}) {
+    port.sent.clear();
+    const FlowKey flow{.local = {v4 ? kHere : kHere6, 5}, .remote = {v4 ? kThere : kThere6, 4000}};
+    EXPECT_TRUE(shard().send_datagram(flow, pattern(Shard::max_datagram(v4)), {.tos = 0xb8}));
+    ASSERT_EQ(port.sent.size(), 1U);
+    const auto& s = port.sent[0];
+    EXPECT_EQ(s.segment_size, v4 ? 1480 : 1448) << "behind the headers of a fragment";
+    EXPECT_TRUE(s.fragments);
+    EXPECT_TRUE(s.partial_checksum);
+    EXPECT_EQ(s.ip.tos, 0xb8);
+    EXPECT_FALSE(s.ip.is_fragment());
+    EXPECT_EQ(s.payload.size(), wire::kUdpHeaderSize + Shard::max_datagram(v4));
+    if (!v4) continue;
+    EXPECT_EQ(s.octets[6] & kDontFragment, 0) << "who sends it on may cut it";
+    EXPECT_NE(s.ip.id, 0U);
+  }
+  EXPECT_EQ(counters.packets_fragmented.get(), 2U);
+  EXPECT_TRUE(
+      shard().send_datagram({.local = {kHere, 5}, .remote = {kThere, 4000}}, pattern(1000)));
+  EXPECT_FALSE(port.sent.back().fragments);
+  EXPECT_NE(port.sent.back().octets[6] & kDontFragment, 0) << "one that fits is never cut";
+}
+
+TEST_F(FragmentsTest, a_long_ping_is_cut_here_all_the_same) {
+  port.capabilities.checksum = port.capabilities.datagram_fragmentation = true;
+  fragments(header(true, wire::kProtoIcmp), ping(true, 4000));
+  EXPECT_GT(port.sent.size(), 2U);
+  for (const auto& s : port.sent) EXPECT_TRUE(s.ip.is_fragment());
+}
+
 TEST_F(FragmentsTest, numbers_are_never_those_of_another_worker) {
   options.workers = 3;
   std::set<std::uint32_t> seen;

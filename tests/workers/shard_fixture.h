@@ -27,6 +27,7 @@ struct Sent {
   std::vector<std::uint8_t> payload;
   wire::TcpHeader tcp;
   std::uint16_t segment_size = 0;
+  bool partial_checksum = false, fragments = false;  ///< as the port was told
   std::vector<std::uint8_t> octets;  ///< the whole packet
 };
 
@@ -47,6 +48,8 @@ class RecordingPort final : public TxPort {
     const Bytes payload = Bytes(octets).subspan(s.ip.header_size, s.ip.payload_size);
     s.payload.assign(payload.begin(), payload.end());
     s.segment_size = packet.segment_size;
+    s.partial_checksum = packet.partial_checksum;
+    s.fragments = packet.fragments;
     s.octets = octets;
     if (s.ip.protocol == wire::kProtoTcp) {
       EXPECT_GT(wire::parse_tcp(payload, s.tcp), 0U);
