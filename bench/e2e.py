@@ -251,11 +251,11 @@ def parse(arguments):
 
 
 def run_suite(suite, options):
-    cells = suites.wanted(all_cells(), options)
+    cells = suites.wanted(all_cells(), options, IDLE_CELLS)
     noise = suite.noise(suites.noisy(cells))
     suite.rounds(cells)
     for cell in IDLE_CELLS:
-        if not options.only or any(w in cell for w in options.only):
+        if suites.is_wanted(cell, options):
             count = options.idle or (IDLE_QUICK if options.quick else IDLE)
             # One after the other takes time, and http's first ones would be closed as idle.
             measure_idle(suite, cell, min(count, IDLE) if IDLE_CELLS[cell] else count)

@@ -221,8 +221,17 @@ def parse(p, arguments):
     return o
 
 
-def wanted(cells, options):
-    return [c for c in cells if not options.only or any(w in c.name for w in options.only)]
+def is_wanted(name, options):
+    return not options.only or any(words in name for words in options.only)
+
+
+def wanted(cells, options, others=()):
+    """Those that --only leaves; `others`: names that a suite measures in its own way."""
+    left = [c for c in cells if is_wanted(c.name, options)]
+    if not left and not any(is_wanted(name, options) for name in others):
+        sys.exit(f"bench: nothing has {' or '.join(map(repr, options.only))} in its name, but "
+                 f"{', '.join(sorted({c.group for c in cells}))}")
+    return left
 
 
 def noisy(cells):
