@@ -239,6 +239,12 @@ class ToTheKernel(LabCase):
 
     def test_interrupted_before_the_server_answers(self):
         with self.lab.inside(lambda: socket.create_server((HOST, 0))) as silent:
+            def body():
+                s, _ = silent.accept()
+                with s:
+                    harness.read_all(s)
+
+            threading.Thread(target=body, daemon=True).start()
             out, _, code = self.start_and_signal("-J", signal.SIGINT, silent.getsockname()[1])
         report = json.loads(out)
         self.assertEqual(code, 0)
