@@ -229,6 +229,7 @@ void StreamRelay::arm() {
 }
 
 void StreamRelay::on_timer(Instant now) {
+  if (broken_) return abort();
   if (!started_ || idle_ == Duration::zero()) return;
   if (now - moved_at_ >= idle_) return abort();
   arm();
@@ -278,7 +279,12 @@ void StreamRelay::on_closed(Side side, Stream& s, CloseReason reason, Instant no
   End& left = end(other(side));
   closed.stream.reset();
   if (!left.stream) return;
-  if (reason != CloseReason::normal || !started_) return left.stream->abort();
+  if (!started_) return left.stream->abort();
+  if (reason != CloseReason::normal) {
+    // What came in one batch with the reset was passed on in this turn, and goes out at its end.
+    broken_ = true;
+    return left.stream->set_timer(now);
+  }
   closed.rest.take(s);
   pump(side, now);
 }

@@ -486,6 +486,25 @@ TEST_F(StreamRelayTest, AResetIsPassedOn) {
   }
 }
 
+TEST_F(StreamRelayTest, WhatCameWithAResetIsPassedOnBeforeIt) {
+  for (const bool by_first : {true, false}) {
+    JoinService service;
+    Net net(service);
+    End& a = net.connect();
+    End& b = net.connect();
+    End& from = by_first ? a : b;
+    End& to = by_first ? b : a;
+    from.stream->write(bytes_of("the last words"));
+    net.client.finish_turn(net.now);
+    from.stream->abort();
+    net.client.finish_turn(net.now);  // both are on the wire: one batch
+    net.run(100ms);
+    EXPECT_EQ(to.received, "the last words");
+    EXPECT_EQ(to.reason, CloseReason::reset);
+    EXPECT_EQ(net.server.connections(), 0U);
+  }
+}
+
 TEST_F(StreamRelayTest, IdleMeansNoOctetEitherWay) {
   service_.idle = 10s;
   open();
