@@ -74,6 +74,7 @@ struct StreamInfo {
   std::uint32_t cwnd = 0;         ///< octets
   std::uint32_t send_window = 0;  ///< octets, the peer's
   std::uint32_t send_bound = 0, receive_bound = 0;  ///< octets, of the buffers
+  std::uint32_t own_mss = 0;                        ///< octets, of what the peer sends
   tcp::CcKind congestion_control{};
   std::size_t send_queue = 0;  ///< octets written and not acknowledged
   Duration srtt{};             ///< zero: no sample yet

@@ -104,6 +104,7 @@ StreamInfo Stream::info() const {
           .send_window = i.send_window,
           .send_bound = i.send_bound,
           .receive_bound = i.receive_bound,
+          .own_mss = i.own_mss,
           .congestion_control = entry_->tcp.congestion_control(),
           .send_queue = i.send_queue,
           .srtt = i.srtt,

@@ -1,5 +1,7 @@
 #include "engine/iperf3/client.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -60,7 +62,7 @@ ClientRequest parse_client_request(std::string_view text) {
   r.server = {*address, j.value("port", std::uint16_t{5201})};
   r.json = j.value("json", false);
   r.verbose = j.value("verbose", false);
-  r.cport = j.value("cport", std::uint16_t{0});
+  r.cport = j.value("cport", 0U);
   if (j.contains("bind")) {
     const auto bind = IpAddr::parse(j.value("bind", ""));
     if (!bind) throw std::runtime_error("iperf3 wants an address to bind to");
@@ -76,7 +78,8 @@ ClientRequest parse_client_request(std::string_view text) {
   const auto parsed = parse_parameters(j.value("parameters", Json::object()).dump(), 0);
   if (const auto* refusal = std::get_if<Refusal>(&parsed)) throw std::runtime_error(refusal->why);
   r.parameters = std::get<Parameters>(parsed);
-  if (r.cport + r.parameters.streams() > 65536) throw std::runtime_error("ports beyond 65535");
+  if (r.cport > 65535 || r.cport + r.parameters.streams() > 65536)
+    throw std::runtime_error("ports beyond 65535");
   r.parameters.client_version = "pollux " POLLUX_VERSION;
   return r;
 }
@@ -144,7 +147,9 @@ void Iperf3ClientService::open_stream(std::uint64_t id, const iperf3::TestPtr& t
                                       iperf3::Slot& slot, const Endpoint& local,
                                       const Endpoint& server) {
   const auto failed = [&] {
-    tell(test->home(), id, [](ClientRun& run) { run.fail("unable to create a new stream"); });
+    std::string why = "unable to create a new stream";
+    if (local.port != 0) why += fmt::format(": port {} is in use", local.port);
+    tell(test->home(), id, [why](ClientRun& run) { run.fail(why); });
   };
   if (!test->parameters.udp) {
     const iperf3::Parameters& p = test->parameters;

@@ -26,7 +26,7 @@ class ClientRun;
 struct ClientRequest {
   Endpoint server;
   IpAddr bind;              ///< empty: the engine's first address of the server's family
-  std::uint16_t cport = 0;  ///< of the first stream, others follow; 0: whatever is free
+  std::uint32_t cport = 0;  ///< of the first stream, others follow; 0: whatever is free
   Parameters parameters;
   Duration interval = 1s;       ///< between reports; zero: only at the end
   Duration connect_time = 30s;  ///< for the control connection's handshake

@@ -1,18 +1,23 @@
 #include "engine/iperf3/protocol.h"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 namespace pollux::iperf3 {
 namespace {
 
-using nlohmann::json;
+/// In the order in which it was written. Each look for a member goes through all of them: objects
+/// with more than kMaxMembers are refused before.
+using json = nlohmann::ordered_json;
 
 constexpr std::string_view kAlphabet = "abcdefghijklmnopqrstuvwxyz234567";
 constexpr std::uint32_t kMaxTime = 86400;  // MAX_TIME
 constexpr std::uint32_t kMaxOmit = 600;    // MAX_OMIT_TIME
 constexpr std::uint32_t kMaxBurst = 1000;  // MAX_BURST
 constexpr std::size_t kMaxText = 1024;     // of a title and the like
+constexpr std::size_t kMaxMembers = 64;    // of one object; the original's have 25
+constexpr int kMaxDepth = 32;
 
 /// A whole number as iperf3's own JSON writes it: -1 may come as 18446744073709551615, and a large
 /// one as a floating-point number.
@@ -25,22 +30,41 @@ std::optional<std::int64_t> whole(const json& v) {
   return static_cast<std::int64_t>(d);
 }
 
-/// Discarded when it is no JSON, or nested deeper than anything sensible: what walks a document
-/// recurses.
-json parse_json(std::string_view text) {
-  constexpr int kMaxDepth = 32;
-  int depth = 0, deepest = 0;
+/// Whether a document is neither nested deeper nor has more members in one object than anything
+/// sensible: what walks a document recurses, and looks members up one by one.
+bool is_modest(std::string_view text) {
+  std::array<std::size_t, kMaxDepth> commas{};  // of the open containers
+  std::size_t depth = 0;
   bool quoted = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (quoted && c == '\\') ++i;
     if (c == '"') quoted = !quoted;
     if (quoted) continue;
-    if (c == '{' || c == '[') deepest = std::max(deepest, ++depth);
-    if (c == '}' || c == ']') --depth;
+    if (c == '{' || c == '[') {
+      if (depth == kMaxDepth) return false;
+      // An array may be long: what it counts down from is never reached.
+      commas[depth++] = c == '{' ? kMaxMembers : text.size() + 1;
+    }
+    if ((c == '}' || c == ']') && depth > 0) --depth;
+    if (c == ',' && depth > 0 && --commas[depth - 1] == 0) return false;
   }
-  if (deepest > kMaxDepth) return json(json::value_t::discarded);
-  return json::parse(text, nullptr, false);
+  return true;
+}
+
+/// Discarded when it is no JSON that we want.
+json parse_json(std::string_view text) {
+  return is_modest(text) ? json::parse(text, nullptr, false) : json(json::value_t::discarded);
+}
+
+/// A name that may go into a report; else "".
+std::string name_in(const json& j, const char* member) {
+  constexpr std::size_t kLongestName = 32;
+  const auto at = j.find(member);
+  if (at == j.end() || !at->is_string()) return {};
+  const auto& name = at->get_ref<const std::string&>();
+  const bool plain = std::ranges::all_of(name, [](char c) { return c > ' ' && c < 127; });
+  return plain && name.size() <= kLongestName ? name : std::string();
 }
 
 /// Reads members; the first that is of a wrong type or out of its range is remembered.
@@ -158,7 +182,7 @@ StreamResult read_stream(const json& s) {
   return r;
 }
 
-nlohmann::ordered_json write_stream(const StreamResult& s) {
+json write_stream(const StreamResult& s) {
   return {{"id", s.id},
           {"bytes", s.bytes},
           {"retransmits", s.retransmits},
@@ -171,8 +195,7 @@ nlohmann::ordered_json write_stream(const StreamResult& s) {
           {"end_time", s.seconds}};
 }
 
-template <class Json>
-std::string dump(const Json& document) {
+std::string dump(const json& document) {
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -255,8 +278,7 @@ std::optional<Results> parse_results(std::string_view text) {
   r.cpu_system = percent("cpu_util_system");
   r.sender_has_retransmits =
       static_cast<int>(whole(j.value("sender_has_retransmits", json(-1))).value_or(-1));
-  const json used = j.value("congestion_used", json(""));
-  if (used.is_string()) r.congestion_used = used.get<std::string>().substr(0, kMaxText);
+  r.congestion_used = name_in(j, "congestion_used");
   for (const json& s : j["streams"]) {
     if (!s.is_object()) return std::nullopt;
     r.streams.push_back(read_stream(s));
@@ -268,16 +290,15 @@ std::optional<Results> parse_results(std::string_view text) {
 }
 
 std::string to_text(const Results& r) {
-  // In order: readers of the server's own report see its members as they were written.
-  nlohmann::ordered_json j = {{"cpu_util_total", r.cpu_total},
-                              {"cpu_util_user", r.cpu_user},
-                              {"cpu_util_system", r.cpu_system},
-                              {"sender_has_retransmits", r.sender_has_retransmits},
-                              {"streams", json::array()}};
+  json j = {{"cpu_util_total", r.cpu_total},
+            {"cpu_util_user", r.cpu_user},
+            {"cpu_util_system", r.cpu_system},
+            {"sender_has_retransmits", r.sender_has_retransmits},
+            {"streams", json::array()}};
   if (!r.congestion_used.empty()) j["congestion_used"] = r.congestion_used;
   if (!r.server_output_text.empty()) j["server_output_text"] = r.server_output_text;
   if (!r.server_output_json.empty()) {
-    j["server_output_json"] = nlohmann::ordered_json::parse(r.server_output_json, nullptr, false);
+    j["server_output_json"] = json::parse(r.server_output_json, nullptr, false);
   }
   for (const StreamResult& s : r.streams) j["streams"].push_back(write_stream(s));
   return dump(j);

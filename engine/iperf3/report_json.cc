@@ -125,8 +125,9 @@ Json start_json(const Test& test) {
   const Circumstances& c = test.circumstances;
   Json start{{"connected", connected},
              {"version", "pollux " POLLUX_VERSION},
-             {"system_info", system_name()},
-             {"timestamp", {{"time", http_date(c.began_at)}, {"timesecs", c.began_at}}}};
+             {"system_info", system_name()}};
+  if (c.began_at == 0) return start;  // there was no connection
+  start["timestamp"] = {{"time", http_date(c.began_at)}, {"timesecs", c.began_at}};
   start[test.server() ? "accepted_connection" : "connecting_to"] = {
       {"host", c.control_peer.addr.to_string()}, {"port", c.control_peer.port}};
   start["cookie"] = test.cookie().text();
@@ -208,11 +209,16 @@ Json end_json(const Test& test, const Summary& summary) {
 }
 
 void keep_latest_intervals(Json& report, std::size_t octets) {
-  Json& intervals = report["intervals"];
+  const auto size = [&report] {
+    return report.dump(-1, ' ', false, Json::error_handler_t::replace).size();
+  };
   std::size_t left_out = 0;
-  while (!intervals.empty() && report.dump().size() > octets) {
+  while (!report["intervals"].empty() && size() > octets) {
+    // Members move when another one is added.
+    Json intervals = std::move(report["intervals"]);
     const std::size_t n = (intervals.size() + 1) / 2;
     intervals.erase(intervals.begin(), intervals.begin() + static_cast<std::ptrdiff_t>(n));
+    report["intervals"] = std::move(intervals);
     report["intervals_left_out"] = left_out += n;
   }
 }

@@ -23,7 +23,9 @@ Sample Sample::of(const StreamCounters& c) {
 
 Circumstances Circumstances::of(const Stream& control, const Parameters& p) {
   const StreamInfo i = control.info();
-  const std::uint32_t window = p.window != 0 ? std::max(p.window, tcp::kLeastBuffer) : UINT32_MAX;
+  const std::uint32_t mss = p.mss != 0 ? std::min(p.mss, i.own_mss) : i.own_mss;
+  const std::uint32_t window =
+      p.window != 0 ? std::max(p.window, tcp::least_buffer(mss)) : UINT32_MAX;
   const tcp::CcKind kind = tcp::parse_cc(p.congestion).value_or(i.congestion_control);
   return {.began_at = wall_clock_us() / 1'000'000,
           .control_peer = control.remote(),

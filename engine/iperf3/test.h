@@ -90,7 +90,7 @@ struct Slot {
 
 /// Where and when a test runs, as its reports say it.
 struct Circumstances {
-  std::int64_t began_at = 0;  ///< seconds since 1970
+  std::int64_t began_at = 0;  ///< seconds since 1970; 0: it did not
   Endpoint control_peer;      ///< the other end of the control connection
   std::uint32_t control_mss = 0;
   bool chose_block = false;                           ///< this end did: the user gave none

@@ -136,7 +136,10 @@ void TcpStream::publish() {
   c.path_mtu.set(i.path_mtu);
 }
 
-void TcpStream::end_omission() { limit_from_here(pacer_, *test_, slot_); }
+void TcpStream::end_omission() {
+  limit_from_here(pacer_, *test_, slot_);
+  due_ = std::min(due_, pacer_.due(stream_.now()));  // of a burst that began before
+}
 
 void TcpStream::finish() {
   shard_.arm(timer_, kNever);

@@ -189,7 +189,7 @@ void Conn::grow_receive_window(Instant now) {
 }
 
 void Conn::set_buffer_limit(std::uint32_t octets) {
-  buffer_limit_ = std::max(octets, kLeastBuffer);
+  buffer_limit_ = std::max(octets, least_buffer(own_mss_));
   rcv_.limit = std::min(rcv_.limit, receive_bound());
 }
 
@@ -227,6 +227,7 @@ Conn::Info Conn::info(Instant now) const {
   i.receive_window = distance(rcv_.nxt, rcv_.edge);
   i.send_bound = send_bound();
   i.receive_bound = receive_bound();
+  i.own_mss = own_mss_;
   i.in_flight = board_.pipe();
   i.sacked = board_.sacked();
   i.lost = board_.lost();

@@ -9,6 +9,7 @@
 // user's calls are conn.cc.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -63,6 +64,10 @@ inline constexpr Duration kChallengeInterval =
     500ms;  ///< one challenge ACK per connection (RFC 5961 7)
 inline constexpr std::uint32_t kInitialReceiveWindow = 256U << 10;
 inline constexpr std::uint32_t kLeastBuffer = 4U << 10;  ///< octets, as the configuration has it
+/// What a connection's own bound of its buffers must be at least, with segments of `mss` octets its
+/// way: else a peer waits for room for a full segment, or for half the largest window that it saw,
+/// which never comes (RFC 9293 3.8.6.2.1). Three, since the window scale rounds down.
+constexpr std::uint32_t least_buffer(std::uint32_t mss) { return std::max(kLeastBuffer, 3 * mss); }
 inline constexpr Duration kLeastTrip = 2ms;  ///< what hosts' own scheduling adds to a short path
 inline constexpr std::uint32_t kInitialSendBuffer = 1U << 20;
 inline constexpr std::uint32_t kMinPeerMss = 216;  ///< floor against SACK-panic patterns
@@ -175,7 +180,7 @@ class Conn {
   /// the device's queue at once. Longer paths hold their windows themselves.
   void set_local_window(std::uint32_t octets) { local_window_ = octets; }
   /// A bound of its own for each of the two buffers, below those of Options. What was offered of
-  /// the window already stays. Octets, at least kLeastBuffer.
+  /// the window already stays. Octets, at least least_buffer().
   void set_buffer_limit(std::uint32_t octets);
 
   // --- outputs
@@ -198,6 +203,7 @@ class Conn {
   struct Info {
     std::uint32_t mss = 0, cwnd = 0, ssthresh = 0, send_window = 0, receive_window = 0;
     std::uint32_t send_bound = 0, receive_bound = 0;  ///< of the buffers
+    std::uint32_t own_mss = 0;                        ///< of what the peer sends
     std::uint32_t in_flight = 0, sacked = 0, lost = 0;
     std::uint64_t bytes_sent = 0, bytes_received = 0, bytes_acked = 0, bytes_retransmitted = 0;
     std::uint64_t retransmits = 0;  ///< segments

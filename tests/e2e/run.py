@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,15 +47,22 @@ class AtOnce:
     def __init__(self, jobs):
         self.jobs = jobs
         self.running = set()
+        self.lock = threading.Lock()
+        self.stopping = False
         self.passed = self.failed = 0
         self.details = []
 
     def run_class(self, names):
         """Output of the tests of one class."""
-        with subprocess.Popen([sys.executable, __file__, *names], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with self.lock:
+            if self.stopping:
+                return ""
+            process = subprocess.Popen([sys.executable, __file__, *names], text=True,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             self.running.add(process)
+        with process:
             out, _ = process.communicate()
+        with self.lock:
             self.running.discard(process)
         return out
 
@@ -86,8 +94,12 @@ class AtOnce:
 
     def pass_on(self, number, _frame):
         """The processes clean up; then this one ends, too."""
-        for process in list(self.running):
+        with self.lock:  # the main thread, which this interrupts, never holds it
+            self.stopping = True
+            left = list(self.running)
+        for process in left:
             process.send_signal(number)
+        for process in left:
             process.wait()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -190,6 +190,18 @@ class Agreement(Checks):
         self.assertEqual([start[name] for name in ("sock_bufsize", "sndbuf_actual",
                                                    "rcvbuf_actual")], [65536] * 3)
 
+    def test_a_window_smaller_than_a_segment_does_not_stall(self):
+        for mtu, window in ((9000, "4K"), (65535, "16K")):
+            with harness.Lab({"engine.workers": 1, "engine.rx": "inline", "tun.mtu": mtu},
+                             SERVICES) as lab:
+                for options in ("", "-R"):
+                    # Without room for a segment it is one in 200 ms: minutes.
+                    what = f"-n 16M -w {window} {options}"
+                    report = run(lab, what)
+                    self.check(report, what)
+                    self.assertLess(report["end"]["sum_received"]["seconds"],
+                                    15 * harness.SLOWNESS, f"{what}, MTU {mtu}")
+
     def test_eight_clients_at_once_have_reports_of_their_own(self):
         sizes = [f"{n}M" for n in range(1, 9)]
         clients = [start(self.lab, f"-n {size} -b 40M") for size in sizes]

@@ -139,12 +139,12 @@ class ToTheKernel(LabCase):
         self.assertIn("cannot write", self.client("-n 1M --logfile /nonesuch/log"))
 
     def test_what_was_omitted_is_not_of_the_octets_to_send(self):
-        for options in ("-n 8M -b 200M -P 2 -O 1", "-u -n 400K -b 20M -l 1000 -O 1"):
+        for options in ("-n 2M -b 20M -P 2 -O 1", "-u -n 400K -b 5M -l 1000 -O 1"):
             end = self.report(options)["end"]
-            wanted = 400 << 10 if "-u" in options else 8 << 20
+            wanted = 400 << 10 if "-u" in options else 2 << 20
             self.assertGreaterEqual(end["sum_sent"]["bytes"], wanted, options)
             # Blocks are whole, and what a stream of TCP had queued goes out, too.
-            self.assertLess(end["sum_sent"]["bytes"], wanted * 1.2, options)
+            self.assertLess(end["sum_sent"]["bytes"], wanted * 1.5, options)
 
     def test_a_window(self):
         report = self.report("-n 4M -w 64K")

@@ -241,7 +241,9 @@ class BeyondTheHost(harness.LabCase):
                 for name in ("IpReasmOKs", "Ip6ReasmOKs")]
 
     def test_long_datagrams_arrive_in_pieces_of_its_link(self):
+        self.assertTrue(self.lab.show("queues")["datagram_fragmentation_offload"], self.lab.log())
         before = self.reassembled()
+        sent_before = self.lab.totals()["tx_packets"]
         for address in (ENGINE, ENGINE6):
             with udp(self.far, ECHO, address) as s:
                 for size in (1000, 1473, 9000, 65507):
@@ -250,6 +252,7 @@ class BeyondTheHost(harness.LabCase):
                     self.assertEqual(s.recv(65536), data, f"{size} octets to {address}")
         # 1,473 octets and more are too long for IPv4, and for IPv6 anyway.
         self.assertEqual([b - a for a, b in zip(before, self.reassembled())], [3, 3])
+        self.assertEqual(self.lab.totals()["tx_packets"] - sent_before, 8, "one for each datagram")
 
 
 if __name__ == "__main__":

@@ -159,9 +159,37 @@ TEST(Iperf3Results, Nonsense) {
   EXPECT_FALSE(parse_results(R"({"streams":[],"server_output_json":)" + std::string(5000, '[') +
                              std::string(5000, ']') + "}"))
       << "nested too deep to be walked";
+  const auto with_members = [](int n) {
+    json j{{"streams", json::array()}, {"server_output_json", json::object()}};
+    for (int i = 0; i < n; ++i) j["server_output_json"]["member " + std::to_string(i)] = i;
+    return j.dump();
+  };
+  EXPECT_TRUE(parse_results(with_members(64)));
+  EXPECT_FALSE(parse_results(with_members(65))) << "each is looked for among all of them";
+  json long_list{{"streams", json::array()}, {"server_output_json", json::array()}};
+  for (int i = 0; i < 1000; ++i) long_list["server_output_json"].push_back(i);
+  EXPECT_TRUE(parse_results(long_list.dump()));
   json many{{"streams", json::array()}};
   for (int i = 0; i < 300; ++i) many["streams"].push_back({{"id", i}});
   EXPECT_FALSE(parse_results(many.dump()));
+}
+
+TEST(Iperf3Results, KeepTheOrderOfTheServersReport) {
+  const std::string text =
+      R"({"streams":[],"server_output_json":{"start":1,"intervals":2,"end":3}})";
+  EXPECT_EQ(parse_results(text)->server_output_json, R"({"start":1,"intervals":2,"end":3})");
+}
+
+TEST(Iperf3Results, ANameOfACongestionControlIsAPlainWord) {
+  const auto used = [](const std::string& name) {
+    return parse_results(json{{"streams", json::array()}, {"congestion_used", name}}.dump())
+        ->congestion_used;
+  };
+  EXPECT_EQ(used("bbr"), "bbr");
+  EXPECT_EQ(used("\x1b[31m"), "") << "it goes to a terminal";
+  EXPECT_EQ(used("x" + std::string(2000, 'y')), "");
+  EXPECT_EQ(used("caf\xc3\xa9"), "");
+  EXPECT_EQ(parse_results(R"({"streams":[],"congestion_used":5})")->congestion_used, "");
 }
 
 RC_GTEST_PROP(Iperf3Message, ComesInAnyPieces, (const std::string& text)) {
@@ -486,6 +514,30 @@ TEST_F(Reports, DatagramsAreThoseOfTheSenderAndLossesThoseOfTheReceiver) {
     EXPECT_EQ(j["jitter_ms"], 2.0);
   }
   EXPECT_EQ(end["sum_received"]["sender"], false);
+}
+
+TEST_F(Reports, EarlyIntervalsMakeRoom) {
+  using Json = nlohmann::ordered_json;
+  Json report{{"start", Json::object()}, {"intervals", Json::array()}, {"end", Json::object()}};
+  report["error"] = "with a fourth member \xff";  // not UTF-8
+  for (int i = 0; i < 1000; ++i) report["intervals"].push_back({{"number", i}});
+  keep_latest_intervals(report, 2000);
+  EXPECT_LT(report["intervals"].size(), 150U);
+  EXPECT_GT(report["intervals"].size(), 10U);
+  EXPECT_EQ(report["intervals"].back()["number"], 999);
+  EXPECT_EQ(report["intervals_left_out"], 1000 - report["intervals"].size());
+  EXPECT_EQ(report["error"], "with a fourth member \xff");
+  keep_latest_intervals(report, 10);  // more than is possible
+  EXPECT_EQ(report["intervals"].size(), 0U);
+}
+
+TEST_F(Reports, OfATestWithoutAConnection) {
+  std::vector<std::string> members;
+  const auto start = start_json(test_);
+  for (const auto& [name, value] : start.items()) members.push_back(name);
+  EXPECT_EQ(members, (std::vector<std::string>{"connected", "version", "system_info"}));
+  test_.circumstances.began_at = 1;
+  EXPECT_EQ(start_json(test_)["timestamp"]["time"], "Thu, 01 Jan 1970 00:00:01 GMT");
 }
 
 TEST_F(Reports, AreBounded) {

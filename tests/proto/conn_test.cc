@@ -299,9 +299,31 @@ TEST(ConnOptions, a_connection_may_have_less_buffer_than_the_others) {
   EXPECT_LE(t.conn->info().receive_window, 16U << 10);
   EXPECT_GT(t.conn->info().receive_window, 8U << 10);
   t.conn->set_buffer_limit(1);
-  EXPECT_EQ(t.conn->info().receive_bound, kLeastBuffer);
+  EXPECT_EQ(t.conn->info().receive_bound, least_buffer(t.conn->info().own_mss));
+  EXPECT_GE(t.conn->info().receive_bound, kLeastBuffer);
   t.conn->set_buffer_limit(UINT32_MAX);
   EXPECT_EQ(t.conn->info().receive_bound, t.options.receive_buffer);
+}
+
+/// A peer sends a full segment or half the largest window that it saw (RFC 9293 3.8.6.2.1).
+TEST(ConnOptions, the_least_buffer_leaves_room_for_a_full_segment) {
+  Bench t;
+  t.options.window_scaling = true;
+  t.setup.mss = 8960;
+  t.establish(65535, syn(0).mss(8960).wscale(7));
+  t.conn->set_buffer_limit(1);
+  std::uint32_t seq = 1;
+  for (int i = 0; i < 20; ++i) {  // past what was offered before
+    t.in(ack(seq).acks(1).len(8960));
+    seq += 8960;
+    t.read();
+    t.drain();
+    t.after(5ms);
+    EXPECT_GE(t.conn->info().receive_window, 8960U) << i;
+  }
+  t.in(ack(seq).acks(1).len(8960));  // not read yet
+  t.drain();
+  EXPECT_GE(t.conn->info().receive_window, 8960U);
 }
 
 TEST(ConnOptions, a_burst_leaves_a_quarter_of_the_window_unacknowledged_at_most) {
