@@ -345,7 +345,7 @@ run_e2e() {  # run_e2e NAME PRESET MODULE...
   done
   [[ $preset == tsan ]] && wrap=(setarch "$(uname -m)" -R)
   run_counted "$name" as_root env POLLUX_PRESET="$preset" "${keep[@]}" \
-    "${wrap[@]}" "$PYTHON" tests/e2e/run.py "$@"
+    "${wrap[@]}" "$PYTHON" tests/e2e/run.py --jobs "$(nproc)" "$@"
 }
 
 test_e2e() {
@@ -358,15 +358,15 @@ test_sanitize() {
   export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=print_stacktrace=1
   export TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp
-  test_build asan || return 0
   local program
-  for program in build/asan/tests/*_tests; do
-    run_gtest "asan $(basename "$program")" "$program"
+  test_build asan pollux {proto,workers,engine,sim}_tests || return 0
+  for program in {proto,workers,engine,sim}_tests; do
+    run_gtest "asan $program" "build/asan/tests/$program"
   done
   run_e2e 'asan e2e' asan sanitized
-  test_build tsan pollux workers_tests engine_tests || return 0
-  for program in build/tsan/tests/{workers,engine}_tests; do
-    run_gtest "tsan $(basename "$program")" setarch "$(uname -m)" -R "$program"
+  test_build tsan pollux {workers,engine}_tests || return 0
+  for program in {workers,engine}_tests; do
+    run_gtest "tsan $program" setarch "$(uname -m)" -R "build/tsan/tests/$program"
   done
   run_e2e 'tsan e2e' tsan sanitized
 }

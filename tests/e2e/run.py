@@ -23,6 +23,8 @@ import report  # noqa: E402
 
 # `sanitized` is the short form for slow builds: it holds no tests that the others lack.
 NOT_BY_DEFAULT = {"sanitized"}
+# Its classes build in one folder: one after the other.
+ONE_PROCESS = {"run_sh"}
 
 
 def modules():
@@ -106,7 +108,7 @@ class AtOnce:
 
 
 def classes_of(names):
-    """Lists of tests' names, one for each class."""
+    """Lists of tests' names, one for each process."""
     classes = collections.defaultdict(list)
     for name in names:
         for test in tests_of(name):
@@ -114,7 +116,9 @@ def classes_of(names):
                 classes[name].append(name)
                 continue
             test_name = test.id().removeprefix("test_")
-            classes[test_name.rsplit(".", 1)[0]].append(test_name)
+            module = test_name.split(".", 1)[0]
+            group = module if module in ONE_PROCESS else test_name.rsplit(".", 1)[0]
+            classes[group].append(test_name)
     return classes.values()
 
 
