@@ -376,11 +376,7 @@ void ClientRun::collect() {
 
 void ClientRun::on_published() {
   if (--unpublished_ != 0 || step_ == Step::done) return;
-  if (step_ == Step::stopping) {
-    take_last_interval(stopped_);
-    sum_up();
-    return fail(kInterrupted);
-  }
+  if (step_ == Step::stopping) return fail(kInterrupted);
   sum_up();
   if (step_ == Step::own_results) send_results();
 }
@@ -480,6 +476,9 @@ void ClientRun::fail(const std::string& cause) {
     const Instant now = service_.shard_of().now();
     take_last_interval(now);
     take_stock(now);
+  } else if (step_ == Step::stopping) {
+    take_last_interval(stopped_);
+    sum_up();
   }
   if (request_.json) {
     Json j = document();
