@@ -82,6 +82,7 @@ TcpStream::~TcpStream() { slot_.stream = nullptr; }
 
 void TcpStream::start() {
   pacer_.start(stream_.now());
+  started_ = true;
   pump();
   on_readable();
 }
@@ -98,7 +99,8 @@ void TcpStream::on_readable() {
 
 void TcpStream::pump() {
   // The phase first: what is settled before the test runs may be read only then.
-  if (test_->phase() != Phase::running || !slot_.sends || stream_.write_shut()) return;
+  const bool runs = started_ && test_->phase() == Phase::running;
+  if (!runs || !slot_.sends || stream_.write_shut()) return;
   const Instant now = stream_.now();
   Instant wanted = now + kPublishInterval;
   bool full = false;

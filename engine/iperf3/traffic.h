@@ -65,6 +65,7 @@ class TcpStream final : public DataStream {
   std::uint64_t due_ = 0;  ///< octets of a burst that are still to be written
   std::uint64_t written_before_;
   TaskTimer timer_;
+  bool started_ = false;  ///< the test may run before this stream's worker is told
 };
 
 class UdpStream final : public DataStream {
