@@ -244,7 +244,7 @@ void StreamRelay::abort() {
 void StreamRelay::pump(Side from, Instant now) {
   End& source = end(from);
   End& sink = end(other(from));
-  if (!started_ || !sink.stream) return;
+  if (!started_ || broken_ || !sink.stream) return;  // no FIN for what a reset has cut
   const bool all =
       source.stream ? pass(*source.stream, *sink.stream) : pass(source.rest, *sink.stream);
   moved_at_ = now;

@@ -2,8 +2,8 @@
 // of the engine with a stream socket of the host, or two connections of one worker.
 //
 //   FIN of one side     -> after all that came before it, FIN to the other
-//   RST, time-out       -> RST to the other, at once, behind what fits its window of the data
-//   before a side that stalls  -> nothing more is taken from the other, whose window closes
+//   RST, time-out       -> RST to the other; what had come before goes first, if it fits its window
+//   a side that stalls  -> nothing more is taken from the other, whose window closes
 //
 // The service that owns the connections passes their events on. A connection that closed normally
 // may leave data that its other side has not taken yet: the relay copies it and lives on.

@@ -115,8 +115,8 @@ constexpr std::size_t kProbePayload = kProbeSegment + 10;  // two segments, the 
 
 /// Which super-packet a probe is.
 struct Probe {
-  bool v4;
-  bool udp;
+  bool v4 = true;
+  bool udp = false;
   bool fragments = false;  ///< one datagram
   std::uint16_t ip_size() const { return v4 ? wire::kIpv4HeaderSize : wire::kIpv6HeaderSize; }
   std::uint16_t header_size() const { return udp ? wire::kUdpHeaderSize : wire::kTcpHeaderSize; }
@@ -150,7 +150,8 @@ std::vector<std::uint8_t> probe_packet(const Probe& probe) {
   return p;
 }
 
-std::uint8_t gso_type(bool v4, bool udp) {
+std::uint8_t gso_type(bool v4, bool udp, bool fragments) {
+  if (fragments) return vnet::kGsoFragments;
   if (udp) return vnet::kGsoUdp;
   return v4 ? vnet::kGsoTcp4 : vnet::kGsoTcp6;
 }
@@ -160,7 +161,7 @@ int probe_segmentation(int fd, const Probe& probe) {
   std::vector<std::uint8_t> packet = probe_packet(probe);
   vnet::Header header;
   header.flags = vnet::kNeedsChecksum;
-  header.gso_type = probe.fragments ? vnet::kGsoFragments : gso_type(probe.v4, probe.udp);
+  header.gso_type = gso_type(probe.v4, probe.udp, probe.fragments);
   header.hdr_len = static_cast<std::uint16_t>(probe.ip_size() + probe.header_size());
   header.gso_size = kProbeSegment;
   header.csum_start = probe.ip_size();
@@ -181,7 +182,7 @@ vnet::Header header_for(const TxPacket& packet) {
   if (packet.segment_size != 0) {
     h.gso_size = packet.segment_size;
     const bool udp = packet.checksum_offset == wire::kUdpChecksumOffset;
-    h.gso_type = packet.fragments ? vnet::kGsoFragments : gso_type(packet.v4, udp);
+    h.gso_type = gso_type(packet.v4, udp, packet.fragments);
     if (udp) return h;
     constexpr std::size_t kTcpFlags = 13;
     constexpr std::uint8_t kCwr = 0x80;
@@ -330,24 +331,26 @@ void TunDevice::set_up_interface(const TunOptions& options) {
 /// Some kernels refuse a super-packet whose last segment is short (Linux 6.6.44, 6.10.3 and others
 /// of that summer): every bulk transfer would stall there.
 void TunDevice::self_test(int fd) {
-  const auto refused = [fd](bool udp, bool fragments) {
+  const auto refused = [fd](Probe probe) {
     for (const bool v4 : {true, false}) {
-      const int error = probe_segmentation(fd, {.v4 = v4, .udp = udp, .fragments = fragments});
+      probe.v4 = v4;
+      const int error = probe_segmentation(fd, probe);
       // EIO: the interface, which is not ours to touch, is down; nothing can be said.
       if (error != 0 && error != EIO) return error;
     }
     return 0;
   };
-  const auto judge = [&](bool udp, bool fragments, bool& capability, const char* what) {
-    const int error = capability ? refused(udp, fragments) : 0;
+  const auto judge = [&](const Probe& probe, bool& capability, const char* what) {
+    const int error = capability ? refused(probe) : 0;
     if (error == 0) return;
     capability = false;
     warnings_.push_back(std::string("the kernel refuses ") + what + " on " + name_ + " (" +
                         errno_text(error) + "); sending without that offload");
   };
-  judge(false, false, caps_.segmentation, "super-packets");
-  judge(true, false, caps_.datagram_segmentation, "super-datagrams");
-  judge(true, true, caps_.datagram_fragmentation, "datagrams longer than the MTU");
+  judge({.udp = false}, caps_.segmentation, "super-packets");
+  judge({.udp = true}, caps_.datagram_segmentation, "super-datagrams");
+  judge({.udp = true, .fragments = true}, caps_.datagram_fragmentation,
+        "datagrams longer than the MTU");
 }
 
 }  // namespace pollux

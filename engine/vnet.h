@@ -30,7 +30,7 @@ inline constexpr std::uint8_t kGsoNone = 0;
 inline constexpr std::uint8_t kGsoTcp4 = 1;
 inline constexpr std::uint8_t kGsoTcp6 = 4;
 inline constexpr std::uint8_t kGsoFragments = 3;  ///< of one datagram (UDP)
-inline constexpr std::uint8_t kGsoUdp = 5;     ///< datagrams of equal size (UDP_L4)
+inline constexpr std::uint8_t kGsoUdp = 5;        ///< datagrams of equal size (UDP_L4)
 inline constexpr std::uint8_t kGsoEcn = 0x80;  ///< the first segment carries CWR (RFC 3168 6.1.2)
 
 }  // namespace pollux::vnet

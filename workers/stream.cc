@@ -7,12 +7,6 @@
 
 namespace pollux {
 
-namespace {
-
-constexpr std::size_t kTimestampsSize = 12;  ///< in every segment, with their padding
-
-}  // namespace
-
 std::string_view to_string(CloseReason r) {
   constexpr std::string_view names[] = {"normal",  "reset",   "timeout",
                                         "refused", "aborted", "unreachable"};
@@ -94,7 +88,7 @@ void Stream::set_timer(Instant deadline) { shard_->set_user_timer(*entry_, deadl
 StreamInfo Stream::info() const {
   const tcp::Conn::Info i = entry_->tcp.info();
   const std::size_t headers = wire::ip_header_size(entry_->key.remote.addr.is_v4()) +
-                              wire::kTcpHeaderSize + (i.timestamps ? kTimestampsSize : 0);
+                              wire::kTcpHeaderSize + (i.timestamps ? wire::kTcpTimestampsSize : 0);
   return {.bytes_acked = i.bytes_acked,
           .bytes_in_flight = i.send_queue - i.unsent,
           .retransmits = i.retransmits,

@@ -16,7 +16,7 @@ constexpr std::uint32_t kMaxTime = 86400;  // MAX_TIME
 constexpr std::uint32_t kMaxOmit = 600;    // MAX_OMIT_TIME
 constexpr std::uint32_t kMaxBurst = 1000;  // MAX_BURST
 constexpr std::size_t kMaxText = 1024;     // of a title and the like
-constexpr std::size_t kMaxMembers = 64;    // of one object; the original's have 25
+constexpr std::size_t kMaxMembers = 64;    // of one object; iperf3's have about 30
 constexpr int kMaxDepth = 32;
 
 /// A whole number as iperf3's own JSON writes it: -1 may come as 18446744073709551615, and a large

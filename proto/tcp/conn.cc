@@ -75,7 +75,8 @@ void Conn::take_syn_options(const wire::TcpHeader& syn) {
   ts_on_ = opt_->timestamps && o.timestamps.has_value();
   if (ts_on_) ts_recent_ = o.timestamps->value;
   const std::uint32_t peer = o.mss ? std::max<std::uint32_t>(*o.mss, kMinPeerMss) : default_mss_;
-  const std::uint32_t options = ts_on_ ? 12U : 0U;  // MUST-16: less the options of every segment
+  const std::uint32_t options = ts_on_ ? std::uint32_t{wire::kTcpTimestampsSize}
+                                       : 0U;  // MUST-16: less the options of every segment
   mss_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(peer, own_mss_) - options);
   cc_ = CongestionControl(cc_.kind(), mss_);
   constexpr std::uint8_t kAsks = wire::tcp_flag::ece | wire::tcp_flag::cwr;

@@ -441,7 +441,7 @@ bool Conn::may_reopen(const wire::TcpHeader& syn) const {
 
 void Conn::on_icmp(Instant now, PathError kind, Seq seq, std::uint32_t mss) {
   if (seq < snd_.una || seq >= snd_.nxt) return;  // RFC 5927 4.1: not about what is in flight
-  const std::uint32_t options = ts_on_ ? 12U : 0U;
+  const std::uint32_t options = ts_on_ ? std::uint32_t{wire::kTcpTimestampsSize} : 0U;
   if (kind == PathError::hard && !is_synchronized(state_)) {
     close_with(CloseCause::unreachable);
   } else if (kind != PathError::packet_too_big) {

@@ -113,7 +113,7 @@ std::size_t size_without_sack(const TcpOptions& o) {
   std::size_t n = 0;
   if (o.mss) n += 4;
   if (o.timestamps) {
-    n += 12;
+    n += kTcpTimestampsSize;
   } else if (o.sack_permitted) {
     n += 4;
   }
@@ -208,7 +208,8 @@ std::size_t parse_tcp(Bytes segment, TcpHeader& out) {
   out.urgent = load_be16(p + 18);
   reset(out.options);
   if (size == kTcpHeaderSize) return size;
-  if (size == kTcpHeaderSize + 12 && load_be32(p + kTcpHeaderSize) == kPaddedTimestamps) {
+  if (size == kTcpHeaderSize + kTcpTimestampsSize &&
+      load_be32(p + kTcpHeaderSize) == kPaddedTimestamps) {
     out.options.timestamps = TcpTimestamps{load_be32(p + 24), load_be32(p + 28)};
     return size;
   }

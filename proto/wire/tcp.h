@@ -62,6 +62,7 @@ struct TcpHeader {
 };
 
 inline constexpr std::size_t kTcpHeaderSize = 20;
+inline constexpr std::size_t kTcpTimestampsSize = 12;  ///< of the option with its padding
 inline constexpr std::size_t kTcpMaxHeaderSize = 60;
 inline constexpr std::size_t kTcpChecksumOffset = 16;
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/services/chargen.h"
 #include "engine/http_date.h"
+#include "engine/services/chargen.h"
 #include "engine/services/http_conversation.h"
 #include "engine/services/http_parser.h"
 #include "tests/engine/http_talk.h"

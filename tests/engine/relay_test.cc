@@ -505,6 +505,21 @@ TEST_F(StreamRelayTest, WhatCameWithAResetIsPassedOnBeforeIt) {
   }
 }
 
+TEST_F(StreamRelayTest, WhatAResetHasCutDoesNotEndInAFin) {
+  open();
+  b_->reading = false;
+  const std::string data = random_octets(5'000'000);
+  ASSERT_LT(net_.send(*a_, data), data.size()) << "the relay waits for room";
+  a_->stream->abort();
+  net_.client.finish_turn(net_.now);
+  b_->reading = true;
+  b_->read();  // its window opens: room comes in one batch with the reset
+  net_.client.finish_turn(net_.now);
+  net_.run(1s);
+  EXPECT_FALSE(b_->peer_closed);
+  EXPECT_EQ(b_->reason, CloseReason::reset);
+}
+
 TEST_F(StreamRelayTest, IdleMeansNoOctetEitherWay) {
   service_.idle = 10s;
   open();

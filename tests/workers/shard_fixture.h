@@ -28,7 +28,7 @@ struct Sent {
   wire::TcpHeader tcp;
   std::uint16_t segment_size = 0;
   bool partial_checksum = false, fragments = false;  ///< as the port was told
-  std::vector<std::uint8_t> octets;  ///< the whole packet
+  std::vector<std::uint8_t> octets;                  ///< the whole packet
 };
 
 class RecordingPort final : public TxPort {
