@@ -8,6 +8,7 @@
 #include "engine/iperf3/registry.h"
 #include "engine/iperf3/report.h"
 #include "engine/iperf3/traffic.h"
+#include "tests/engine/two_shards.h"
 
 namespace pollux::iperf3 {
 namespace {
@@ -276,6 +277,44 @@ TEST(Iperf3Pacer, AQuotaMayComeLater) {
   EXPECT_EQ(pacer.due(Instant{}), 500U);
   pacer.set_quota(9000);
   EXPECT_TRUE(pacer.over());
+}
+
+/// The service's end of a stream whose home begins the test before its worker is told.
+class EarlyService final : public Service {
+ public:
+  explicit EarlyService(TestPtr test) : test_(std::move(test)) {}
+  std::string_view name() const override { return "early"; }
+  void on_open(Stream& s) override {
+    stream.emplace(shard(), s, test_, *test_->slots[0], 0);
+    test_->enter(Phase::running);
+  }
+  void on_writable(Stream&) override { stream->on_writable(); }
+  void on_closed(Stream&, CloseReason) override { stream.reset(); }
+  std::optional<TcpStream> stream;
+
+ private:
+  TestPtr test_;
+};
+
+TEST(Iperf3Traffic, NothingGoesBeforeTheStart) {
+  const auto test =
+      std::make_shared<pollux::iperf3::Test>(cookie('a'), 0, *IpAddr::parse("198.18.0.1"), true);
+  test->parameters.rate = 8'000'000;
+  test->parameters.block = 1000;
+  test->slots.push_back(std::make_unique<Slot>());
+  test->slots[0]->sends = true;
+  EarlyService service(test);
+  TwoShards net(service);
+  const auto s = net.connect();
+  ASSERT_TRUE(service.stream);
+  service.stream->on_writable();  // as it comes with every new connection
+  net.run(1s);
+  EXPECT_EQ(net.app.sides[s.port].received.size(), 0U);
+  service.stream->start();
+  net.run(1s);
+  EXPECT_NEAR(static_cast<double>(net.app.sides[s.port].received.size()), 1e6, 1e5);
+  service.stream->abort();
+  net.run(1s);
 }
 
 // --- the registry
