@@ -89,6 +89,11 @@ Json completed(const Json& report, const Iperf3Command& c) {
   return out;
 }
 
+/// What a user gives need not be UTF-8; JSON must be.
+std::string dump(const Json& j, int indent) {
+  return j.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 /// What goes in front of each line, as iperf3 has it.
 std::string front_of_lines(const Iperf3Command& c) {
   std::string front;
@@ -135,7 +140,7 @@ class Run {
     if (command_.json) {
       Json j = report;
       j["error"] = words;
-      out_ << completed(j, command_).dump(2) << std::endl;
+      out_ << dump(completed(j, command_), 2) << std::endl;
     } else {
       err_ << "iperf3: " << words << std::endl;
     }
@@ -163,7 +168,7 @@ class Run {
       if (report.contains("error")) {
         end_with(report["error"].get<std::string>(), report);
       } else {
-        out_ << completed(report, command_).dump(2) << std::endl;
+        out_ << dump(completed(report, command_), 2) << std::endl;
       }
       return true;
     }
@@ -284,7 +289,7 @@ int run_iperf3(const Iperf3Command& c, std::ostream& out, std::ostream& err) {
     run.end_with("unable to connect to server: " + c.server + " is not of that family");
     return run.exit_code();
   }
-  ControlCall call(c.control, "iperf3 " + request.dump());
+  ControlCall call(c.control, "iperf3 " + dump(request, -1));
   try {
     run.follow(call);
   } catch (const std::runtime_error& e) {

@@ -106,6 +106,20 @@ class ToTheKernel(LabCase):
                      "sender", "receiver", "lab:  iperf Done."):
             self.assertIn(line, out)
 
+    def test_a_title_need_not_be_utf8(self):
+        title = os.fsdecode(b"caf\xe9")
+        for _ in range(50):
+            out = subprocess.run(
+                self.lab.command(BINARY, "iperf3", "--control", self.lab.control, "-c", HOST, "-n",
+                                 "1M", "-J", "-T", title),
+                stdout=subprocess.PIPE, check=False, timeout=60 * harness.SLOWNESS).stdout.decode()
+            if "busy running a test" not in out:
+                break
+            time.sleep(0.1)
+        report = json.loads(out)
+        self.assertNotIn("error", report)
+        self.assertEqual(report["title"], "caf\ufffd")
+
     def test_a_rates_unit(self):
         out = self.run_when_free("-t 1 -b 8M -f k")
         rates = [float(r) for r in re.findall(r"([\d.]+) Kbits/sec", out)]
